@@ -1,0 +1,22 @@
+//! Ground: what every other crate stands on.
+//!
+//! Time, randomness, tasks, files, sizes, secrets in memory and the pace of retries. Nothing here knows
+//! what Larder is for, and nothing here reads the environment.
+
+mod backoff;
+mod disk;
+mod random;
+mod redacted;
+mod size;
+mod task;
+mod time;
+
+pub use backoff::Backoff;
+pub use disk::{
+    Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, FileMeta, FolderEntry, RealDisk, write_durably,
+};
+pub use random::Entropy;
+pub use redacted::Redacted;
+pub use size::{ByteSize, ParseByteSizeError};
+pub use task::{TaskError, TaskScope};
+pub use time::{Clock, ManualTime, Timestamp};

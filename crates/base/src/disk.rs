@@ -195,6 +195,19 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 /// # Errors
 /// The operating system's. The old file, if any, then still stands.
 pub fn write_durably(disk: &Arc<dyn Disk>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with_mode(disk, path, bytes, None)
+}
+
+/// Writes a small file durably that only its owner may read: the permission bits stand before the first byte does,
+/// whatever the process's umask.
+///
+/// # Errors
+/// The operating system's. The old file, if any, then still stands.
+pub fn write_privately(disk: &Arc<dyn Disk>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with_mode(disk, path, bytes, Some(0o600))
+}
+
+fn write_with_mode(disk: &Arc<dyn Disk>, path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -205,6 +218,9 @@ pub fn write_durably(disk: &Arc<dyn Disk>, path: &Path, bytes: &[u8]) -> io::Res
         Err(error) => return Err(error),
     }
     let file = disk.open(temporary, Access::CreateNew)?;
+    if let Some(mode) = mode {
+        disk.chmod(temporary, mode)?;
+    }
     file.write_all_at(bytes, 0)?;
     file.sync()?;
     disk.rename(temporary, path)?;

@@ -24,7 +24,9 @@ impl Entropy {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
-            Self::System => getrandom::fill(&mut bytes).expect("the system's generator always answers on Linux"),
+            Self::System => {
+                getrandom::fill(&mut bytes).expect("the system's generator always answers on Linux")
+            }
             Self::Seeded(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 for chunk in bytes.chunks_mut(8) {

@@ -1,1 +1,35 @@
-//! hub
+//! Client of the Hugging Face Hub protocol: what a repository holds, who may read it, and its bytes by range.
+//!
+//! **Invariant:** nothing here writes a file or starts a task; nothing here decides about retries of downloads
+//! (`transfer` does). A token leaves only to the origin of the endpoint that it is meant for.
+
+mod access;
+mod address;
+mod answer;
+mod client;
+mod error;
+mod file;
+mod gguf;
+mod listing;
+mod model;
+mod options;
+mod resolve;
+mod selection;
+#[cfg(test)]
+mod stand_in;
+
+pub use access::weight_file;
+pub use client::Hub;
+pub use error::{
+    AnswerInvalid, BodyLong, BodyShort, ConnectionLost, DigestInvalid, FileChanged, FileNotFound, HubError,
+    HubSetupError, LinkRefused, ListError, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate,
+    PathRefused, RangesUnsupported, RateLimited, ReadError, RedirectRefused, Refused, RepoDisabled,
+    RepoGatedNoToken, RepoGatedNotGranted, RepoNotFound, RepoNotFoundOrPrivate, ResolveModelError, Retry,
+    RevisionNotFound, SelectError, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong, Unreachable,
+    VariantIncomplete, VariantNotFound,
+};
+pub use file::{FileSource, RangeBody};
+pub use model::ResolvedModel;
+pub use options::{HubLimits, HubOptions, TokenOverHttp};
+pub use resolve::{Resolved, Visibility};
+pub use selection::{LeftOut, Selected, Selection, select};

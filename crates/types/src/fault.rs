@@ -71,6 +71,9 @@ codes! {
     HubStalled = "hub-stalled", 504, "The hub stopped sending";
     HubRateLimited = "hub-rate-limited", 429, "The hub asks for a pause";
     HubServerError = "hub-server-error", 502, "The hub has an error of its own";
+    HubConnectionLost = "hub-connection-lost", 502, "The connection to the hub broke";
+    HubRefused = "hub-refused", 502, "The hub refuses to answer";
+    HubTokenInsecure = "hub-token-insecure", 422, "The hub's address would show the token to the network";
     HubAnswerInvalid = "hub-answer-invalid", 502, "The hub's answer makes no sense";
     PathRefused = "path-refused", 422, "The repository has a file name that is refused";
     ContentMismatch = "content-mismatch", 502, "A file's bytes are not what the hub vouched for";

@@ -93,6 +93,22 @@ pub struct AttemptView {
     pub fault: Option<Fault>,
 }
 
+/// The answer to `/stream`: chunks that have not been read yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamView {
+    /// Where the job stands.
+    pub status: JobStatus,
+    /// The chunks, oldest first. Always there, as the JavaScript client needs it.
+    pub stream: Vec<ChunkView>,
+}
+
+/// One chunk of a stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChunkView {
+    /// What the handler yielded.
+    pub output: Box<RawValue>,
+}
+
 /// The answer to `/purge-queue`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeView {

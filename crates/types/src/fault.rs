@@ -49,6 +49,8 @@ codes! {
     EndpointNameTaken = "endpoint-name-taken", 409, "Another endpoint has this name";
     EndpointHasNoModel = "endpoint-has-no-model", 422, "The endpoint names no model";
     JobNotFound = "job-not-found", 404, "There is no such job";
+    JobFailed = "job-failed", 502, "The job ended with an error";
+    JobCancelled = "job-cancelled", 409, "The job was cancelled";
     JobNotRetryable = "job-not-retryable", 409, "The job is not in a state to be tried again";
     QueueFull = "queue-full", 429, "The endpoint's queue is full";
     RateLimited = "rate-limited", 429, "Too many requests";
@@ -80,6 +82,7 @@ codes! {
     DiskFull = "disk-full", 507, "The disk has no room";
     DiskError = "disk-error", 500, "The disk answered with an error";
     StoreLocked = "store-locked", 409, "Another process uses this store";
+    StoreFormat = "store-format", 500, "The folder is no store that this version can read";
     StateLocked = "state-locked", 409, "Another process uses this data folder";
     StateError = "state-error", 503, "The state could not be written";
     SecretUnreadable = "secret-unreadable", 500, "A stored secret can't be read";

@@ -9,8 +9,8 @@ mod manage;
 mod problem;
 
 pub use job::{
-    Acknowledged, AttemptView, HealthView, JobBody, JobCounters, JobView, PolicyBody, PurgeView,
-    WorkerCounters,
+    Acknowledged, AttemptView, ChunkView, HealthView, JobBody, JobCounters, JobView, PolicyBody, PurgeView,
+    StreamView, WorkerCounters,
 };
 pub use link::{
     AgentMessage, Answer, Assignment, Desired, DesiredModel, DesiredWorker, DiskRoom, EndReason,

@@ -38,5 +38,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn run_one(subject: &str) -> Result<()> {
-    execute(Command::new(env!("CARGO")).args(["bench", "--locked", "--package", "larder", "--bench", subject]))
+    execute(Command::new(env!("CARGO")).args([
+        "bench",
+        "--locked",
+        "--package",
+        "larder",
+        "--bench",
+        subject,
+    ]))
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     setup::{self, Prepared},
     soak,
-    step::{Suites, cargo, is_installed, execute, target},
+    step::{Suites, cargo, execute, is_installed, target},
     tidy,
 };
 
@@ -58,9 +58,11 @@ fn suites() -> Result<()> {
     suites.run("tests", || tests(&prepared))?;
     suites.run("doc tests", || cargo(&["test", "--locked", "--workspace", "--doc", "--quiet"]))?;
     suites.run("docs", || {
-        execute(Command::new(env!("CARGO"))
-            .args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
-            .env("RUSTDOCFLAGS", "--deny warnings"))
+        execute(
+            Command::new(env!("CARGO"))
+                .args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+                .env("RUSTDOCFLAGS", "--deny warnings"),
+        )
     })?;
     suites.run("demo", || demo(&prepared))?;
     suites.run("soak, a slice", || soak::slice(&prepared))?;
@@ -81,7 +83,9 @@ fn tests(prepared: &Prepared) -> Result<()> {
 
 /// Runs the README's first command as a user would, on what setup prepared.
 fn demo(prepared: &Prepared) -> Result<()> {
-    execute(Command::new(target().join("debug/larder"))
-        .args(["demo", "--offline"])
-        .env("LARDER_DEMO_CACHE", &prepared.demo_cache))
+    execute(
+        Command::new(target().join("debug/larder"))
+            .args(["demo", "--offline"])
+            .env("LARDER_DEMO_CACHE", &prepared.demo_cache),
+    )
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::step::{cargo, is_installed, root, execute, target};
+use crate::step::{cargo, execute, is_installed, root, target};
 
 /// Python packages of the tests, pinned. A change of the list makes another environment.
 const REQUIREMENTS: &str = include_str!("../test-requirements.txt");
@@ -56,8 +56,11 @@ pub(crate) fn run_all() -> Result<Prepared> {
 }
 
 /// Programs that the tests run and a bare Debian may lack, with the package of each.
-const PROGRAMS: [(&str, &[&str], &str); 3] =
-    [("unshare", &["--version"], "util-linux"), ("ip", &["-V"], "iproute2"), ("mkfs.ext4", &["-V"], "e2fsprogs")];
+const PROGRAMS: [(&str, &[&str], &str); 3] = [
+    ("unshare", &["--version"], "util-linux"),
+    ("ip", &["-V"], "iproute2"),
+    ("mkfs.ext4", &["-V"], "e2fsprogs"),
+];
 
 fn debian_packages() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
@@ -85,24 +88,28 @@ fn python_packages(venv: &Path) -> Result<()> {
         return Ok(());
     }
     execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
-    execute(Command::new(venv.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
-        .arg(root().join("xtask/test-requirements.txt")))?;
+    execute(
+        Command::new(venv.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(root().join("xtask/test-requirements.txt")),
+    )?;
     fs::write(&complete, "").with_context(|| format!("can't write {}", complete.display()))
 }
 
 /// Lets the demo prepare itself, and shows the tests the model that it brought.
 fn demo_cache(prepared: &Prepared) -> Result<()> {
-    execute(Command::new(target().join("debug/larder"))
-        .args(["demo", "--prepare-only"])
-        .env("LARDER_DEMO_CACHE", &prepared.demo_cache)
-        .env("LARDER_DEMO_MODELS", &prepared.models))
+    execute(
+        Command::new(target().join("debug/larder"))
+            .args(["demo", "--prepare-only"])
+            .env("LARDER_DEMO_CACHE", &prepared.demo_cache)
+            .env("LARDER_DEMO_MODELS", &prepared.models),
+    )
 }
 
 /// A short name for a text: FNV-1a, enough to tell two lists apart.
 fn fingerprint(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{hash:016x}")
 }

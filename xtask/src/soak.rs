@@ -41,11 +41,26 @@ fn property_tests(prepared: &Prepared, cases: u32, seed: Option<u64>) -> Result<
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)
     });
     println!("seed {seed}, {cases} cases of each property");
-    execute(Command::new(env!("CARGO"))
-        .args(["test", "--locked", "--quiet", "--lib", "--tests"])
-        .args(["-p", "base", "-p", "types", "-p", "scheduler", "-p", "store", "-p", "state", "-p", "control"])
-        .args(["--", "property"])
-        .envs(prepared.variables())
-        .env("PROPTEST_CASES", cases.to_string())
-        .env("PROPTEST_RNG_SEED", seed.to_string()))
+    execute(
+        Command::new(env!("CARGO"))
+            .args(["test", "--locked", "--quiet", "--lib", "--tests"])
+            .args([
+                "-p",
+                "base",
+                "-p",
+                "types",
+                "-p",
+                "scheduler",
+                "-p",
+                "store",
+                "-p",
+                "state",
+                "-p",
+                "control",
+            ])
+            .args(["--", "property"])
+            .envs(prepared.variables())
+            .env("PROPTEST_CASES", cases.to_string())
+            .env("PROPTEST_RNG_SEED", seed.to_string()),
+    )
 }

@@ -39,7 +39,9 @@ fn floors(page: &str) -> BTreeMap<String, usize> {
         let (Some(number), Some(rest)) = (words.next(), words.next()) else { continue };
         let names = rest.trim_start().split("  ").next().unwrap_or_default();
         // Ten steps a floor leave room for the order within floor 0 and for half floors.
-        let Some(base) = number.trim().trim_end_matches('\'').parse::<usize>().ok().map(|n| n * 10) else { continue };
+        let Some(base) = number.trim().trim_end_matches('\'').parse::<usize>().ok().map(|n| n * 10) else {
+            continue;
+        };
         let half = if number.trim().ends_with('\'') { 5 } else { 0 };
         for (place, name) in names.split_whitespace().enumerate() {
             floors.insert(name.to_owned(), base + half + if base == 0 { place } else { 0 });
@@ -67,10 +69,16 @@ fn check_floors(root: &Path, faults: &mut Vec<String>) -> Result<()> {
         for dependency in dependencies.keys() {
             match floors.get(dependency) {
                 Some(below) if below >= floor => {
-                    faults.push(format!("crates/{name}: imports {dependency}, which is not on a floor below it"));
+                    faults.push(format!(
+                        "crates/{name}: imports {dependency}, which is not on a floor below it"
+                    ));
                 }
-                _ if dependency == "testkit" => faults.push(format!("crates/{name}: links testkit into the product")),
-                _ if dependency == "axum" && !["web", "server", "agent", "hub-server"].contains(&name.as_str()) => {
+                _ if dependency == "testkit" => {
+                    faults.push(format!("crates/{name}: links testkit into the product"))
+                }
+                _ if dependency == "axum"
+                    && !["web", "server", "agent", "hub-server"].contains(&name.as_str()) =>
+                {
                     faults.push(format!("crates/{name}: axum belongs to web and the faces"));
                 }
                 _ => {}
@@ -88,12 +96,28 @@ struct Forbidden {
 }
 
 const FORBIDDEN: &[Forbidden] = &[
-    Forbidden { text: concat!("todo", "!("), allowed_in: &[], reason: "do it now, or write it into docs/limits.md" },
-    Forbidden { text: concat!("TO", "DO"), allowed_in: &[], reason: "do it now, or write it into docs/limits.md" },
-    Forbidden { text: concat!("FIX", "ME"), allowed_in: &[], reason: "do it now, or write it into docs/limits.md" },
+    Forbidden {
+        text: concat!("todo", "!("),
+        allowed_in: &[],
+        reason: "do it now, or write it into docs/limits.md",
+    },
+    Forbidden {
+        text: concat!("TO", "DO"),
+        allowed_in: &[],
+        reason: "do it now, or write it into docs/limits.md",
+    },
+    Forbidden {
+        text: concat!("FIX", "ME"),
+        allowed_in: &[],
+        reason: "do it now, or write it into docs/limits.md",
+    },
     Forbidden { text: concat!("#[all", "ow("), allowed_in: &[], reason: "use #[expect(lint, reason = …)]" },
     Forbidden { text: concat!("#[ign", "ore"), allowed_in: &[], reason: "a test runs or is deleted" },
-    Forbidden { text: concat!("tokio::sp", "awn("), allowed_in: &["crates/base/"], reason: "tasks only by TaskScope" },
+    Forbidden {
+        text: concat!("tokio::sp", "awn("),
+        allowed_in: &["crates/base/"],
+        reason: "tasks only by TaskScope",
+    },
     Forbidden {
         text: concat!("SystemTime::n", "ow"),
         allowed_in: &["crates/base/", "xtask/"],
@@ -143,7 +167,9 @@ fn check_error_pages(root: &Path, faults: &mut Vec<String>) -> Result<()> {
     let list = fs::read_to_string(root.join("crates/types/src/fault.rs"))?;
     let codes: BTreeSet<String> = list
         .lines()
-        .filter_map(|line| line.trim().split_once(" = \"")?.1.split_once("\", ").map(|(code, _)| code.to_owned()))
+        .filter_map(|line| {
+            line.trim().split_once(" = \"")?.1.split_once("\", ").map(|(code, _)| code.to_owned())
+        })
         .collect();
     let mut pages = BTreeSet::new();
     for entry in fs::read_dir(root.join("docs/errors"))? {

@@ -3,10 +3,16 @@
 //! Calls block; async callers run them on the blocking pool. Paths given here are already trusted: whoever takes a
 //! path from outside has parsed it into a type that cannot leave its folder.
 
+mod faulty;
 mod real;
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+pub use faulty::{DiskCall, FaultyDisk};
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -107,6 +113,9 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Makes a symbolic link that holds `target` as text.
     fn symlink(&self, target: &Path, name: &Path) -> io::Result<()>;
 
+    /// Returns the text that a symbolic link holds.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
     /// Removes a file or link.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
@@ -118,6 +127,10 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 
     /// Makes a folder's entries durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Makes everything durable that was written to the file system of a folder: for many small files far cheaper than
+    /// a sync of each.
+    fn sync_file_system(&self, folder: &Path) -> io::Result<()>;
 
     /// Takes an exclusive lock on a file (made when missing), or returns `None` when another holds it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>>;

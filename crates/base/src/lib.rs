@@ -13,8 +13,8 @@ mod time;
 
 pub use backoff::Backoff;
 pub use disk::{
-    Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, FileMeta, FolderEntry, RealDisk, write_durably,
-    write_privately,
+    Access, Disk, DiskCall, DiskFile, DiskLock, DiskSpace, EntryKind, FaultyDisk, FileMeta, FolderEntry,
+    RealDisk, write_durably, write_privately,
 };
 pub use random::Entropy;
 pub use redacted::Redacted;

@@ -1,0 +1,179 @@
+//! The HTTP client of the public API: requests out, typed answers or faults back.
+//!
+//! It retries nothing: the commands that wait ask again by themselves.
+
+mod calls;
+
+pub(crate) use calls::job_body;
+
+use std::time::Duration;
+
+use api::Problem;
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::{Serialize, de::DeserializeOwned};
+use types::{ErrorCode, Fault};
+use url::Url;
+
+use crate::surroundings::Connection;
+
+/// A server that has not taken the connection by then is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Saving an endpoint asks its hub about every model, which may take the hub's own time limits.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// Reading a model again takes about a second for each GB: enough for one of 500 GB.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(900);
+/// How much of an answer that is no JSON is shown.
+const ANSWER_CHARACTERS_SHOWN: usize = 200;
+
+/// A connection to one server with one key. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    connection: Connection,
+}
+
+impl Client {
+    /// Makes a client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A fault when the address is none that can be asked, or the system gives no TLS roots.
+    pub fn new(connection: Connection) -> Result<Self, Fault> {
+        let server = &connection.server;
+        if !matches!(server.scheme(), "http" | "https") || server.cannot_be_a_base() || !server.has_host() {
+            let message = format!("{server} is not the address of a server");
+            return Err(Fault::new(ErrorCode::FieldInvalid, message).with_hint("write http://HOST:PORT"));
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT);
+        if is_loopback(server) {
+            // A proxy from the environment can't reach this machine's own loopback.
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| Fault::from_error(ErrorCode::Internal, &error))?;
+        Ok(Self { http, connection })
+    }
+
+    /// Returns the server's address.
+    pub const fn server(&self) -> &Url {
+        &self.connection.server
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.connection.server.clone();
+        url.path_segments_mut().expect("the address was checked to be a base").pop_if_empty().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        match &self.connection.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, Fault> {
+        self.answer(self.request(Method::GET, path, query)).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Fault> {
+        self.answer(self.request(method, path, &[]).json(body)).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Fault> {
+        let body = self.body(request).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let shown: String =
+                String::from_utf8_lossy(&body).chars().take(ANSWER_CHARACTERS_SHOWN).collect();
+            let message =
+                format!("the answer of {} makes no sense: {error}: {shown}", self.connection.server);
+            Fault::new(ErrorCode::Internal, message)
+                .with_hint("the server may be of another version, or no Larder server")
+        })
+    }
+
+    /// Sends a request and returns the body of a good answer.
+    async fn body(&self, request: RequestBuilder) -> Result<Bytes, Fault> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return response.bytes().await.map_err(|error| self.unreachable(&error));
+        }
+        Err(self.refusal(response).await)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Fault {
+        let server = &self.connection.server;
+        if error.is_timeout() && !error.is_connect() {
+            return Fault::new(ErrorCode::Timeout, format!("{server} takes too long to answer"));
+        }
+        let cause = innermost(error);
+        Fault::new(ErrorCode::ServerAway, format!("no server answers at {server}: {cause}"))
+            .with_hint("start one with `larder up`, or name another with --server")
+    }
+
+    async fn refusal(&self, response: Response) -> Fault {
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
+            let fields: Vec<String> =
+                problem.errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+            let mut fault = Fault::from(problem);
+            if !fields.is_empty() {
+                fault.message = format!("{} ({})", fault.message, fields.join("; "));
+            }
+            return self.with_key_hint(fault);
+        }
+        let code = match status.as_u16() {
+            401 => ErrorCode::KeyWrong,
+            403 => ErrorCode::KeyForbidden,
+            404 => ErrorCode::RouteNotFound,
+            429 => ErrorCode::RateLimited,
+            503 => ErrorCode::Unavailable,
+            400..=499 => ErrorCode::FieldInvalid,
+            _ => ErrorCode::Internal,
+        };
+        let text: String = String::from_utf8_lossy(&body).chars().take(ANSWER_CHARACTERS_SHOWN).collect();
+        let message = format!("{} answers {status}: {}", self.connection.server, text.trim());
+        self.with_key_hint(Fault::new(code, message.trim_end_matches([':', ' '])))
+    }
+
+    /// Says where a key comes from, to somebody who has none or a wrong one.
+    fn with_key_hint(&self, fault: Fault) -> Fault {
+        if !matches!(fault.code, ErrorCode::KeyMissing | ErrorCode::KeyWrong) {
+            return fault;
+        }
+        let file = self.connection.key_file.display();
+        match &self.connection.key {
+            None => fault.with_hint(format!("give --key or set LARDER_KEY; there is no key in {file}")),
+            Some(_) => fault.with_hint(format!(
+                "the key comes from --key, from LARDER_KEY or else from {file}: check it"
+            )),
+        }
+    }
+}
+
+fn is_loopback(server: &Url) -> bool {
+    match server.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Returns the last source's text: the transport's own words, without the layers around them.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(next) = source.source() {
+        source = next;
+    }
+    source.to_string()
+}

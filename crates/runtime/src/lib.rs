@@ -3,6 +3,7 @@
 //! A driver carries out starts and ends; it decides neither. Nothing here knows endpoints, models, jobs or HTTP.
 //! Linux only, 5.12 or newer.
 
+pub mod children;
 mod driver;
 mod error;
 pub mod mounts;

@@ -7,7 +7,8 @@ use types::{Attempt, Fault, JobId, JobStatus, WorkerId};
 /// The body of `/run` and `/runsync`. Fields that are not listed are ignored, as Runpod's clients send more.
 #[derive(Clone, Debug, Deserialize)]
 pub struct JobBody {
-    /// What the handler gets, kept to the letter. Required.
+    /// What the handler gets, kept to the letter. Required; `null` is a value.
+    #[serde(default, deserialize_with = "present")]
     pub input: Option<Box<RawValue>>,
     /// Where to post the ended job.
     #[serde(default)]
@@ -18,6 +19,11 @@ pub struct JobBody {
     /// Passed to the worker as it is. It holds a secret and is never logged.
     #[serde(default, rename = "s3Config")]
     pub s3_config: Option<Box<RawValue>>,
+}
+
+/// Reads a value that is there, so that only a missing field is `None`.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Limits of one job, in milliseconds.

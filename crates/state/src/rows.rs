@@ -81,6 +81,8 @@ pub struct EndpointRow {
     pub tally: JobTally,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was deleted: it goes when its last worker has.
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// Counts of an endpoint's jobs since it was made; they outlive the jobs.

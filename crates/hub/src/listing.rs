@@ -71,7 +71,7 @@ impl Hub {
         let mut url = self.endpoint().tree(repo, commit);
         loop {
             let (entries, headers, bytes) = self.json::<Vec<TreeEntry>>(&url, token, &asked).await?;
-            gathering.take_page(entries, bytes)?;
+            gathering.take_page(&entries, bytes)?;
             match self.page_after(&url, &headers, repo)? {
                 Some(next) => url = next,
                 None => return Ok(gathering.into_files()),
@@ -99,7 +99,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// Takes one page of `bytes` bytes in.
-    pub(crate) fn take_page(&mut self, entries: Vec<TreeEntry>, bytes: u64) -> Result<(), ListError> {
+    pub(crate) fn take_page(&mut self, entries: &[TreeEntry], bytes: u64) -> Result<(), ListError> {
         self.entries = self.entries.saturating_add(entries.len());
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -112,7 +112,7 @@ impl<'a> Gathering<'a> {
         if self.bytes > self.limits.listing_bytes_max.bytes() {
             return Err(self.too_large(self.limits.listing_bytes_max.to_string()));
         }
-        entries.into_iter().try_for_each(|entry| self.take_entry(entry))
+        entries.iter().try_for_each(|entry| self.take_entry(entry))
     }
 
     /// Returns the files, sorted by path.
@@ -121,7 +121,7 @@ impl<'a> Gathering<'a> {
         self.files
     }
 
-    fn take_entry(&mut self, entry: TreeEntry) -> Result<(), ListError> {
+    fn take_entry(&mut self, entry: &TreeEntry) -> Result<(), ListError> {
         let (hub, repo) = (|| self.hub.clone(), || self.repo.clone());
         let path: RepoPath =
             entry.path.parse().map_err(|source| PathRefused { hub: hub(), repo: repo(), source })?;

@@ -1,1 +1,25 @@
-//! transfer
+//! Brings a model from a source into the store: many files and ranges at once, with retries, progress and resume.
+//!
+//! **Invariant:** nothing here knows how a hub answers (`hub` does) or where bytes lie on the disk (`store` does).
+//! Bytes reach the store only by whole extents or whole small files, and become visible only when the store has
+//! checked them.
+
+mod error;
+mod fetch;
+mod flight;
+mod large;
+mod options;
+mod patience;
+mod progress;
+mod reading;
+mod service;
+mod small;
+mod source;
+
+pub use error::{
+    ContentRefused, FetchAbandoned, FetchCancelled, FetchError, NoRoom, SourceFailed, TransferFull,
+};
+pub use options::TransferOptions;
+pub use progress::{FetchProgress, FetchState};
+pub use service::{FetchHandle, FetchReport, FetchRequest, Transfer, TransferService};
+pub use source::{HubSource, Source, SourceBytes, SourceError, SourceFile};

@@ -1,0 +1,208 @@
+//! Brings one large file: claims it, reads runs of its missing extents over several connections, has it checked.
+//!
+//! A stream takes the next run, asks for it as one range, and writes each extent as soon as it is whole, so that
+//! at most one extent of each stream is lost when everything ends at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use base::TaskScope;
+use store::{BlobWriter, Claim, ExtentIndex, FinishError};
+
+use crate::{
+    ContentRefused, FetchError, SourceFile,
+    fetch::{Fetch, Wanted, blocking},
+    reading::{Sink, read},
+};
+
+/// A file is fetched again this often when its bytes were wrong: once may be chance, twice is the source.
+const REFETCHES_MAX: u32 = 1;
+/// A file is finished again this often when the store finds extents damaged on the disk.
+const REPAIRS_MAX: u32 = 2;
+
+/// A file that streams are bringing.
+#[derive(Debug)]
+struct Bringing {
+    fetch: Arc<Fetch>,
+    wanted: Wanted,
+    writer: Arc<BlobWriter>,
+    source: Arc<dyn SourceFile>,
+    /// Extents that no stream has taken yet, in order.
+    queue: Mutex<VecDeque<ExtentIndex>>,
+}
+
+/// What became of the bytes that streams brought.
+enum Finished {
+    Published,
+    /// They were wrong, and are gone.
+    Wrong(store::ContentMismatch),
+    /// Some are missing or damaged.
+    Incomplete(FinishError),
+}
+
+/// Brings a file, unless it is here or another fetch brings it.
+pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), FetchError> {
+    let size = wanted.file.size;
+    let (mut refetches, mut repairs) = (0, 0);
+    // How many of the file's bytes the progress counts.
+    let mut credited = 0;
+    loop {
+        fetch.check()?;
+        let (store, file, supplier) =
+            (fetch.shared.store.clone(), wanted.file.clone(), fetch.supplier.clone());
+        let writer = match blocking(move || store.claim(&file, &supplier)).await? {
+            Claim::Present => {
+                fetch.tracker.found(wanted.bytes() - credited);
+                fetch.bytes_reused.fetch_add(wanted.bytes(), Ordering::Relaxed);
+                fetch.tracker.files_done(wanted.copies);
+                return Ok(());
+            }
+            Claim::Busy(waiter) => {
+                fetch.unless_cancelled(waiter.released()).await?;
+                continue;
+            }
+            Claim::Write(writer) => writer,
+        };
+        let here = size - writer.missing_bytes().bytes();
+        fetch.tracker.lost(credited);
+        fetch.tracker.found(here);
+        if refetches == 0 && repairs == 0 {
+            fetch.bytes_reused.fetch_add(here + size * (wanted.copies - 1), Ordering::Relaxed);
+        }
+        let extents = u64::from(writer.extent_count());
+        match stream_and_finish(fetch, wanted, writer).await? {
+            Finished::Published => {
+                fetch.tracker.found(size * (wanted.copies - 1));
+                fetch.tracker.files_done(wanted.copies);
+                return Ok(());
+            }
+            Finished::Wrong(mismatch) => {
+                let name = fetch.source.name();
+                tracing::warn!(source = name, %mismatch, refetches, "wrong bytes were thrown away");
+                if refetches == REFETCHES_MAX {
+                    return Err(ContentRefused { name, source: mismatch }.into());
+                }
+                refetches += 1;
+                fetch.extents_refetched.fetch_add(extents, Ordering::Relaxed);
+            }
+            Finished::Incomplete(error) if repairs == REPAIRS_MAX => return Err(error.into()),
+            Finished::Incomplete(_) => repairs += 1,
+        }
+        credited = size;
+    }
+}
+
+/// Brings all missing extents and has the whole checked.
+async fn stream_and_finish(
+    fetch: &Arc<Fetch>,
+    wanted: &Wanted,
+    writer: BlobWriter,
+) -> Result<Finished, FetchError> {
+    let queue: VecDeque<ExtentIndex> = writer.missing_extents().into();
+    let streams = fetch.shared.options.connections_max.clamp(1, queue.len().max(1));
+    let bringing = Arc::new(Bringing {
+        fetch: fetch.clone(),
+        wanted: wanted.clone(),
+        source: fetch.source.open(&wanted.file),
+        writer: Arc::new(writer),
+        queue: Mutex::new(queue),
+    });
+    let mut scope = TaskScope::new(&fetch.token);
+    for _ in 0..streams {
+        let bringing = bringing.clone();
+        scope.spawn("fetch stream", async move {
+            if let Err(error) = bring_runs(&bringing).await {
+                bringing.fetch.fail(error);
+            }
+        });
+    }
+    while let Some(ended) = scope.join_next().await {
+        if let Err(error) = ended {
+            fetch.fail(error.into());
+        }
+    }
+    fetch.check()?;
+    let bringing = Arc::into_inner(bringing).expect("every stream has ended and let go");
+    let writer = Arc::into_inner(bringing.writer).expect("every write has ended and let go");
+    let _verifying = fetch.tracker.verifying();
+    match blocking(move || writer.finish()).await {
+        Ok(_) => Ok(Finished::Published),
+        Err(FinishError::Mismatch(mismatch)) => Ok(Finished::Wrong(mismatch)),
+        Err(error @ (FinishError::Missing(_) | FinishError::Poisoned(_))) => Ok(Finished::Incomplete(error)),
+        Err(error @ FinishError::Disk(_)) => Err(error.into()),
+    }
+}
+
+/// One stream: takes runs until none are left.
+async fn bring_runs(bringing: &Bringing) -> Result<(), FetchError> {
+    let Bringing { fetch, wanted, writer, source, .. } = bringing;
+    // One buffer for the whole life of the stream: fresh pages cost as much as the copy into them.
+    let mut buffer = Vec::new();
+    while let Some((first, last)) = bringing.take_run() {
+        let _room = fetch.memory(writer.extent_bytes().min(wanted.file.size)).await?;
+        let range = writer.extent_range(first).start..writer.extent_range(last).end;
+        let mut sink = ExtentSink { writer, next: first, buffer };
+        read(fetch, &wanted.file, &**source, range, &mut sink).await?;
+        buffer = sink.buffer;
+    }
+    Ok(())
+}
+
+impl Bringing {
+    /// Takes the next run of neighbouring extents: long while much is left, short towards the end, so that all
+    /// streams end together.
+    fn take_run(&self) -> Option<(ExtentIndex, ExtentIndex)> {
+        let options = &self.fetch.shared.options;
+        let longest = options.range_bytes_max.bytes() / self.writer.extent_bytes().max(1);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = queue.len() / (2 * options.connections_max.max(1));
+        let wanted = share.min(usize::try_from(longest).unwrap_or(usize::MAX)).max(1);
+        let first = queue.pop_front()?;
+        let mut last = first;
+        for _ in 1..wanted {
+            match queue.front() {
+                Some(next) if next.0 == last.0 + 1 => last = *next,
+                Some(_) | None => break,
+            }
+            queue.pop_front();
+        }
+        Some((first, last))
+    }
+}
+
+/// Gathers extents and writes each as soon as it is whole.
+struct ExtentSink<'a> {
+    writer: &'a Arc<BlobWriter>,
+    next: ExtentIndex,
+    buffer: Vec<u8>,
+}
+
+impl Sink for ExtentSink<'_> {
+    async fn take(&mut self, mut bytes: &[u8]) -> Result<(), FetchError> {
+        while !bytes.is_empty() {
+            let range = self.writer.extent_range(self.next);
+            let len = usize::try_from(range.end - range.start).expect("an extent fits in memory");
+            let taken = bytes.len().min(len - self.buffer.len());
+            self.buffer.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
+            if self.buffer.len() == len {
+                self.write().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ExtentSink<'_> {
+    /// Writes the extent that is whole. Not ended by a cancelled fetch: the bytes are here, so they are kept.
+    async fn write(&mut self) -> Result<(), FetchError> {
+        let (writer, index, buffer) = (self.writer.clone(), self.next, std::mem::take(&mut self.buffer));
+        let (written, mut buffer) = blocking(move || (writer.write_extent(index, &buffer), buffer)).await;
+        buffer.clear();
+        self.buffer = buffer;
+        self.next = ExtentIndex(index.0 + 1);
+        written.map_err(FetchError::from)
+    }
+}

@@ -106,7 +106,7 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         let mut set = |name: &'static str, text: &str| {
             // A path may hold what a header can't; the body has it then.
-            if let Ok(value) = HeaderValue::from_str(text) {
+            if let Some(value) = text.is_ascii().then(|| HeaderValue::from_str(text).ok()).flatten() {
                 headers.insert(HeaderName::from_static(name), value);
             }
         };

@@ -16,7 +16,7 @@ mod options;
 mod resolve;
 mod selection;
 #[cfg(test)]
-mod stand_in;
+mod tests;
 
 pub use access::weight_file;
 pub use client::Hub;

@@ -3,7 +3,7 @@
 use types::ErrorCode;
 
 use super::*;
-use crate::stand_in::{Heard, Reply, StandIn, commit, entry, repo, token};
+use crate::tests::stand_in::{Heard, Reply, StandIn, commit, entry, repo, token};
 
 #[test]
 fn the_largest_file_in_large_storage_stands_for_the_weights() {

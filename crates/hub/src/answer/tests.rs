@@ -1,5 +1,6 @@
 //! Every row of the hub's table of errors, and the headers that ask for a pause or name a page.
 
+use proptest::prelude::*;
 use types::ErrorCode;
 
 use super::*;
@@ -138,5 +139,14 @@ fn the_next_page_is_found_in_any_spelling() {
 fn entity_tags_lose_their_marks() {
     for (tag, expected) in [("\"abc\"", "abc"), ("W/\"abc\"", "abc"), ("abc", "abc")] {
         assert_eq!(entity_tag(tag), expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_header_is_survived(text in "[ -~]{0,80}", link in "[<>;, =\"a-z/]{0,60}") {
+        let map = headers(&[("ratelimit", &text), ("retry-after", &text), ("link", &link)]);
+        prop_assert!(pause(&map).is_none_or(|pause| pause <= PAUSE_MAX));
+        let _ = (next_page(&map), entity_tag(&text));
     }
 }

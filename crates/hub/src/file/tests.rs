@@ -13,7 +13,7 @@ use types::ErrorCode;
 use super::*;
 use crate::{
     error::{HubError, Retry},
-    stand_in::{End, Heard, Reply, StandIn, commit, entry, repo, token},
+    tests::stand_in::{End, Heard, Reply, StandIn, commit, entry, repo, token},
 };
 
 fn content(len: usize) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::stand_in::entry;
+use crate::tests::stand_in::entry;
 
 #[test]
 fn quantisations_are_found_in_names_and_folders() {

@@ -4,7 +4,7 @@ use base::ByteSize;
 use types::ErrorCode;
 
 use super::*;
-use crate::stand_in::{Heard, Reply, StandIn, commit, repo, token};
+use crate::tests::stand_in::{Heard, Reply, StandIn, commit, repo, token};
 
 const SHA256: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const SHA1: &str = "0202020202020202020202020202020202020202";

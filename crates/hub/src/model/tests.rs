@@ -3,7 +3,7 @@
 use types::ErrorCode;
 
 use super::*;
-use crate::stand_in::{Heard, Reply, StandIn, commit, token};
+use crate::tests::stand_in::{Heard, Reply, StandIn, commit, token};
 
 const OID: &str = "0202020202020202020202020202020202020202";
 

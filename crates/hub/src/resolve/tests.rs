@@ -7,7 +7,7 @@ use types::ErrorCode;
 use super::*;
 use crate::{
     TokenOverHttp,
-    stand_in::{End, Heard, Reply, StandIn, options, repo, token},
+    tests::stand_in::{End, Heard, Reply, StandIn, options, repo, token},
 };
 
 const DESCRIPTION: &str = r#"{"_id":"x","id":"acme/tiny","sha":"abababababababababababababababababababab","private":false,"gated":false,"siblings":[]}"#;
@@ -27,7 +27,10 @@ async fn the_hub_decides_about_spelling_and_commit() {
     .await;
     for name in ["acme/tiny", "ACME/Tiny", "tiny"] {
         let resolved = resolve(&stand_in, name).await.unwrap();
-        assert_eq!((resolved.repo.as_str(), resolved.commit), ("acme/tiny", crate::stand_in::commit()));
+        assert_eq!(
+            (resolved.repo.as_str(), resolved.commit),
+            ("acme/tiny", crate::tests::stand_in::commit())
+        );
         assert_eq!(resolved.visibility, Visibility::Public);
     }
     for heard in stand_in.heard() {

@@ -1,7 +1,7 @@
 //! What is chosen of a listing, under which key, and what is known to be absent.
 
 use super::*;
-use crate::stand_in::{commit, entry};
+use crate::tests::stand_in::{commit, entry};
 
 fn repo_id() -> RepoId {
     RepoId { hub: "test".parse().unwrap(), name: "acme/tiny".parse().unwrap() }

@@ -7,7 +7,11 @@ pub mod children;
 mod driver;
 mod error;
 pub mod mounts;
+mod process;
+mod protocol;
 mod python;
+mod records;
+pub mod shim;
 mod sim;
 
 pub use driver::{
@@ -16,5 +20,6 @@ pub use driver::{
 };
 pub use error::DriverError;
 pub use mounts::{Mount, MountSource, ViewMount};
+pub use process::{Confinement, ProcessDriver, ProcessOptions, ShimProgram};
 pub use python::{PythonEnvironment, PythonError};
 pub use sim::SimDriver;

@@ -35,7 +35,7 @@ enum Program {
     Signal(i32),
     /// `sim-oom`: ends at once for want of memory.
     OutOfMemory,
-    /// `sim-stubborn`: runs and does not heed a stop.
+    /// `sim-stubborn`: writes `ready`, runs, and does not heed a stop.
     Stubborn,
     /// `sim-say LINE…`: writes each word as a line and runs until it is stopped.
     Say(Vec<String>),
@@ -188,7 +188,8 @@ impl SimDriver {
             Program::Signal(signal) => self.exit(worker, ExitReason::Signal(signal)),
             Program::OutOfMemory => self.exit(worker, ExitReason::OutOfMemory),
             Program::Say(lines) => lines.iter().for_each(|line| self.say(worker, line)),
-            Program::Stubborn | Program::Missing | Program::Run => {}
+            Program::Stubborn => self.say(worker, "ready"),
+            Program::Missing | Program::Run => {}
         }
     }
 

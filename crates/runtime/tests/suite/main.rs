@@ -1,0 +1,4 @@
+//! The drivers under test: one conformance suite for all, and what only real processes can show.
+
+mod conformance;
+mod support;

@@ -276,7 +276,7 @@ impl Told {
                     None => told.blob_id.clone_from(digest),
                 },
                 ListingLie::Path { path, shown } if *path == file.path.as_str() => {
-                    told.path.clone_from(shown)
+                    told.path.clone_from(shown);
                 }
                 ListingLie::Size { .. } | ListingLie::Digest { .. } | ListingLie::Path { .. } => {}
             }

@@ -1,3 +1,5 @@
+//! Who sees what, and which rules are refused.
+
 use base::Redacted;
 
 use super::{AccessRules, Caller, Wish};

@@ -1,3 +1,5 @@
+//! Listings of small branches, and pages of any.
+
 use base::Timestamp;
 use proptest::prelude::{prop_assert_eq, proptest};
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use std::{
 use hub_server::{HubHandle, Origin};
 use tempfile::TempDir;
 
-use crate::served::{Served, tree};
+use crate::served::{Served, header, tree};
 
 /// The clients in one environment, with a cache of their own.
 struct Clients {
@@ -62,11 +62,11 @@ impl Clients {
     }
 
     async fn hf(&self, arguments: &[&str], token: Option<&str>) -> Result<String, String> {
-        told(self.run("hf", arguments, token).await)
+        told(&self.run("hf", arguments, token).await)
     }
 
     async fn python(&self, script: &str, token: Option<&str>) -> Result<String, String> {
-        told(self.run("python", &["-c", script], token).await)
+        told(&self.run("python", &["-c", script], token).await)
     }
 
     fn snapshot(&self, repo: &str, commit: &str) -> PathBuf {
@@ -75,8 +75,8 @@ impl Clients {
     }
 }
 
-fn told(output: Output) -> Result<String, String> {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+fn told(output: &Output) -> Result<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(text(&output.stdout))
     } else {
@@ -221,5 +221,30 @@ True
 {\"a\": 2}
 ";
     assert_eq!(told, expected);
+    served.stop().await;
+}
+
+/// The real weights of all-MiniLM-L6-v2: what the public Hub names `model.safetensors` by.
+const MINILM_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_weights_have_the_name_that_the_public_hub_gives_them() {
+    let Some(models) = std::env::var_os("LARDER_TEST_MODELS") else {
+        println!(
+            "skipped: real_weights_have_the_name_that_the_public_hub_gives_them: LARDER_TEST_MODELS names no folder"
+        );
+        return;
+    };
+    let served = Served::start_with(|options| options.folder = models.into()).await;
+    let path = "/sentence-transformers/all-MiniLM-L6-v2/resolve/main/model.safetensors";
+    let response = served.ask("HEAD", path, &[]).await;
+    assert_eq!(header(&response, "x-linked-etag"), format!("\"{MINILM_SHA256}\""));
+    if let Some(clients) =
+        Clients::find("real_weights_have_the_name_that_the_public_hub_gives_them", &served.hub)
+    {
+        let repo = "sentence-transformers/all-MiniLM-L6-v2";
+        clients.hf(&["download", repo], None).await.unwrap();
+        clients.hf(&["cache", "verify", repo], None).await.unwrap();
+    }
     served.stop().await;
 }

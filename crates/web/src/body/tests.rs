@@ -1,3 +1,5 @@
+//! Bodies at, over and below their limits, and what is said of broken JSON.
+
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;

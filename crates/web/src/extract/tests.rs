@@ -1,3 +1,5 @@
+//! Addresses that parse and that do not.
+
 use axum::{Router, body::Body, routing::get};
 use http::Request;
 use http_body_util::BodyExt;

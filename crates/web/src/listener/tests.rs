@@ -1,3 +1,5 @@
+//! Sockets bound, taken, replaced and adopted.
+
 use std::os::{fd::OwnedFd, unix::fs::PermissionsExt};
 
 use super::{ListenAddress, ListenError, Listener};

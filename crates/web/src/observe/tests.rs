@@ -1,3 +1,5 @@
+//! What every answer carries, whoever gave it.
+
 use axum::{Router, body::Body, routing::get};
 use base::{Clock, Entropy};
 use http::Request;

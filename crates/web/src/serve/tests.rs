@@ -1,3 +1,5 @@
+//! Connections over raw sockets: kept, cut, refused, and ended by a stop.
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
@@ -145,6 +147,33 @@ async fn slow_and_idle_connections_are_cut() {
     read_until(&mut slow, "slow").await;
     served.token.cancel();
     within(served.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_its_request() {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let ListenAddress::Tcp(address) = listener.address() else { panic!("not TCP") };
+    let (begun, mut waiting) = tokio::sync::mpsc::channel(1);
+    // The handler's end of the channel is dropped with the handler, and only then.
+    let poll = move || {
+        let begun = begun.clone();
+        async move {
+            let (held, end) = tokio::sync::oneshot::channel::<()>();
+            begun.send(end).await.unwrap();
+            std::future::pending::<()>().await;
+            drop(held);
+        }
+    };
+    let token = CancellationToken::new();
+    let router = Router::new().route("/poll", get(poll));
+    let ended = tokio::spawn(serve(listener, router, patient(), token.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(&mut stream, "/poll").await;
+    let end = within(waiting.recv()).await.unwrap();
+    drop(stream);
+    within(end).await.unwrap_err();
+    token.cancel();
+    within(ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]

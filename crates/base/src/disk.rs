@@ -182,6 +182,7 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "a length that can fail has no useful is_empty")]
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads into `buffer` from `offset`; returns how many bytes, zero at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -196,7 +197,6 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Returns the length in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "a length that can fail has no useful is_empty")]
     fn len(&self) -> io::Result<u64>;
 
     /// Makes contents and length durable.

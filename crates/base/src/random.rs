@@ -25,7 +25,7 @@ impl Entropy {
         let mut bytes = [0; N];
         match self {
             Self::System => {
-                getrandom::fill(&mut bytes).expect("the system's generator always answers on Linux")
+                getrandom::fill(&mut bytes).expect("the system's generator always answers on Linux");
             }
             Self::Seeded(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -136,6 +136,14 @@ pub struct ExtentLength {
     pub given: u64,
 }
 
+/// Another call is writing this extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{index} is being written by another call")]
+pub struct ExtentBusy {
+    /// The extent.
+    pub index: ExtentIndex,
+}
+
 /// Extents that are not there yet, or that were read back wrong. What is there is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} extents of {path} are not there", missing.len())]
@@ -250,6 +258,9 @@ pub enum WriteExtentError {
     /// The bytes do not fill it.
     #[error(transparent)]
     Length(#[from] ExtentLength),
+    /// Another call is writing it.
+    #[error(transparent)]
+    Busy(#[from] ExtentBusy),
     /// An earlier sync failed.
     #[error(transparent)]
     Poisoned(#[from] PartialPoisoned),
@@ -262,7 +273,9 @@ impl WriteExtentError {
     /// Returns what a person is told.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OutOfRange(_) | Self::Length(_) => Fault::from_error(ErrorCode::Internal, self),
+            Self::OutOfRange(_) | Self::Length(_) | Self::Busy(_) => {
+                Fault::from_error(ErrorCode::Internal, self)
+            }
             Self::Poisoned(_) => Fault::from_error(ErrorCode::DiskError, self)
                 .with_hint("the file is fetched again from its start; look at the disk's health"),
             Self::Disk(trouble) => trouble.fault(),

@@ -7,19 +7,26 @@
 
 mod error;
 mod flight;
+mod hash;
+mod index;
+mod journal;
+mod layout;
 mod model;
+mod open;
 mod options;
+mod partial;
 mod publish;
 mod store;
+mod suppliers;
 mod trust;
 mod view;
 mod writer;
 
 pub use error::{
-    BlobsMissing, ClaimError, ContentMismatch, DiskFailed, DiskFull, DiskTrouble, ExtentLength, ExtentOutOfRange,
-    ExtentsMissing, FinishError, FormatUnknown, ModelInUse, ModelNotHere, OpenStoreError, PartialPoisoned,
-    PublishModelError, PublishSmallError, RefsClash, RemoveModelError, StoreLocked, VerifyModelError, ViewError,
-    WriteExtentError,
+    BlobsMissing, ClaimError, ContentMismatch, DiskFailed, DiskFull, DiskTrouble, ExtentBusy, ExtentLength,
+    ExtentOutOfRange, ExtentsMissing, FinishError, FormatUnknown, ModelInUse, ModelNotHere, OpenStoreError,
+    PartialPoisoned, PublishModelError, PublishSmallError, RefsClash, RemoveModelError, StoreLocked,
+    VerifyModelError, ViewError, WriteExtentError,
 };
 pub use flight::BlobWaiter;
 pub use model::{FileVerdict, Removed, StoredModel, VerifiedFile, VerifyReport};
@@ -27,5 +34,5 @@ pub use options::{EXTENT_BYTES_DEFAULT, ExtentBytes, ExtentBytesRefused, StoreOp
 pub use publish::{PublishedBlob, SmallBatch};
 pub use store::{Claim, DiskUsage, Missing, Store, StoreCounters};
 pub use trust::{HubStanding, Supplier, satisfies};
-pub use view::{ViewId, ViewLease, ViewSpec};
+pub use view::{ParseViewIdError, ViewId, ViewLease, ViewSpec};
 pub use writer::{BlobWriter, ExtentIndex};

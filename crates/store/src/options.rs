@@ -64,4 +64,9 @@ impl ExtentBytes {
     pub(crate) const fn count(self, file_bytes: u64) -> u64 {
         file_bytes.div_ceil(self.0)
     }
+    /// Returns how many bytes of a file are there, given the crc32c of each extent that is.
+    pub(crate) fn present(self, file_bytes: u64, extents: &[Option<u32>]) -> u64 {
+        let there = (0..).zip(extents).filter(|(_, crc)| crc.is_some());
+        there.map(|(index, _): (u64, _)| self.0.min(file_bytes.saturating_sub(index * self.0))).sum()
+    }
 }

@@ -1,20 +1,34 @@
-//! The store's handle.
+//! The store's handle, and what its parts share.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use base::{ByteSize, Clock, Disk};
+use base::{ByteSize, Clock, Disk, DiskLock};
 use bytes::Bytes;
 use types::{Manifest, ManifestFile, ModelKey};
 
 use crate::{
-    BlobWaiter, BlobWriter, ClaimError, DiskTrouble, OpenStoreError, PublishModelError, PublishSmallError,
-    RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel, Supplier, VerifyModelError, VerifyReport,
-    ViewError, ViewId, ViewLease, ViewSpec,
+    BlobWaiter, BlobWriter, ClaimError, DiskTrouble, ExtentBytes, OpenStoreError, PublishModelError,
+    PublishSmallError, RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel, Supplier,
+    VerifyModelError, VerifyReport, ViewError, ViewId, ViewLease, ViewSpec,
+    flight::{FlightGuard, FlightKey, Flights},
+    index::{Index, PartialProgress},
+    layout::{Layout, PartialOwner},
+    partial::{Partial, PartialPaths},
+    suppliers::SupplierLog,
+    view::ViewTable,
 };
 
 /// The store of one host. Cheap to clone; the lock is let go when the last handle, writer and lease are dropped.
 #[derive(Clone, Debug)]
-pub struct Store(());
+pub struct Store(Arc<Inner>);
 
 /// What a claim gives.
 #[derive(Debug)]
@@ -73,16 +87,28 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenStoreError`] by condition.
-    pub fn open(_disk: Arc<dyn Disk>, _clock: Clock, _options: StoreOptions) -> Result<Self, OpenStoreError> {
-        unreachable!("being built")
+    pub fn open(disk: Arc<dyn Disk>, clock: Clock, options: StoreOptions) -> Result<Self, OpenStoreError> {
+        Ok(Self(Arc::new(crate::open::open(disk, clock, options)?)))
     }
 
     /// Claims one file of a model, to be written unless it is here or on its way.
     ///
     /// # Errors
     /// [`ClaimError`] by condition; a disk without room for the whole file says so here.
-    pub fn claim(&self, _file: &ManifestFile, _supplier: &Supplier) -> Result<Claim, ClaimError> {
-        unreachable!("being built")
+    pub fn claim(&self, file: &ManifestFile, supplier: &Supplier) -> Result<Claim, ClaimError> {
+        let inner = &self.0;
+        if inner.index().satisfies(file, supplier) {
+            return Ok(Claim::Present);
+        }
+        let flight = match inner.flights.enter((PartialOwner::of(supplier), file.digest)) {
+            Ok(flight) => flight,
+            Err(waiter) => return Ok(Claim::Busy(waiter)),
+        };
+        // The one before may have finished between the look and the entry.
+        if inner.index().satisfies(file, supplier) {
+            return Ok(Claim::Present);
+        }
+        Ok(Claim::Write(inner.begin_write(file, supplier, flight)?))
     }
 
     /// Checks and publishes small files that are whole in memory, with one round of syncs for all.
@@ -91,53 +117,54 @@ impl Store {
     /// [`PublishSmallError`] by condition. Files with wrong bytes are no error but listed in the answer.
     pub fn publish_small(
         &self,
-        _files: Vec<(ManifestFile, Bytes)>,
-        _supplier: &Supplier,
+        files: Vec<(ManifestFile, Bytes)>,
+        supplier: &Supplier,
     ) -> Result<SmallBatch, PublishSmallError> {
-        unreachable!("being built")
+        self.0.publish_small(files, supplier)
     }
 
-    /// Returns what this supplier would have to bring for a model to be whole.
-    pub fn missing(&self, _manifest: &Manifest, _supplier: &Supplier) -> Missing {
-        unreachable!("being built")
+    /// Returns what this supplier would have to bring for a model to be whole. Nothing missing is also the proof that
+    /// this supplier may have the bytes.
+    pub fn missing(&self, manifest: &Manifest, supplier: &Supplier) -> Missing {
+        self.0.index().missing(manifest, supplier)
     }
 
     /// Records a model as whole.
     ///
     /// # Errors
-    /// [`PublishModelError`] by condition.
+    /// [`PublishModelError`] by condition; files that are here but that this supplier may not have count as missing.
     pub fn publish_model(
         &self,
-        _manifest: &Manifest,
-        _supplier: &Supplier,
+        manifest: &Manifest,
+        supplier: &Supplier,
     ) -> Result<Arc<StoredModel>, PublishModelError> {
-        unreachable!("being built")
+        self.0.publish_model(manifest, supplier)
     }
 
     /// Returns the models that are whole, sorted by key.
     pub fn list(&self) -> Vec<Arc<StoredModel>> {
-        unreachable!("being built")
+        self.0.index().models().cloned().collect()
     }
 
     /// Returns a model when it is whole.
-    pub fn get(&self, _key: &ModelKey) -> Option<Arc<StoredModel>> {
-        unreachable!("being built")
+    pub fn get(&self, key: &ModelKey) -> Option<Arc<StoredModel>> {
+        self.0.index().model(key).cloned()
     }
 
     /// Removes a model and frees the bytes that no other one names.
     ///
     /// # Errors
     /// [`RemoveModelError`] by condition.
-    pub fn remove(&self, _key: &ModelKey) -> Result<Removed, RemoveModelError> {
-        unreachable!("being built")
+    pub fn remove(&self, key: &ModelKey) -> Result<Removed, RemoveModelError> {
+        self.0.remove_model(key)
     }
 
-    /// Reads every byte of a model again and tells what was found.
+    /// Reads every byte of a model again and tells what was found. Changes nothing.
     ///
     /// # Errors
     /// [`VerifyModelError`] by condition.
-    pub fn verify(&self, _key: &ModelKey) -> Result<VerifyReport, VerifyModelError> {
-        unreachable!("being built")
+    pub fn verify(&self, key: &ModelKey) -> Result<VerifyReport, VerifyModelError> {
+        self.0.verify_model(key)
     }
 
     /// Returns what the store takes on the disk.
@@ -145,34 +172,156 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn disk_usage(&self) -> Result<DiskUsage, DiskTrouble> {
-        unreachable!("being built")
+        let root = self.0.layout.root();
+        let space = self.0.disk.space(root).map_err(|error| DiskTrouble::new("measuring", root, error))?;
+        let index = self.0.index();
+        Ok(DiskUsage {
+            blobs: index.blob_bytes(),
+            unreferenced: index.unreferenced_bytes(),
+            partial: index.partial_bytes(),
+            models: index.models().count() as u64,
+            total: ByteSize(space.total),
+            available: ByteSize(space.available),
+        })
     }
 
     /// Returns what happened since the store was opened.
     pub fn counters(&self) -> StoreCounters {
-        unreachable!("being built")
+        self.0.counters.read()
     }
 
-    /// Leases a view, made when it is not there yet. The caller has proven that who will see it may read the model.
+    /// Leases a view, made when it is not there yet. The caller has proven that who will see it may read the model:
+    /// with [`Store::missing`], and with a grant.
     ///
     /// # Errors
     /// [`ViewError`] by condition.
-    pub fn view(&self, _spec: &ViewSpec) -> Result<ViewLease, ViewError> {
-        unreachable!("being built")
+    pub fn view(&self, spec: &ViewSpec) -> Result<ViewLease, ViewError> {
+        crate::view::lease(&self.0, spec)
     }
 
     /// Removes the views that stood here when the store was opened and that are neither leased nor in `keep`.
     /// Returns how many. An agent calls it once it has leased again what its workers use.
     ///
     /// # Errors
-    /// The disk's; what could not be removed is tried again at the next open.
-    pub fn sweep_views(&self, _keep: &BTreeSet<ViewId>) -> Result<usize, DiskTrouble> {
-        unreachable!("being built")
+    /// The disk's; what could not be removed is tried again at the next sweep.
+    pub fn sweep_views(&self, keep: &BTreeSet<ViewId>) -> Result<usize, DiskTrouble> {
+        crate::view::sweep(&self.0, keep)
     }
 
     /// Leaves the folders of views in place from now on, whatever leases are dropped: for an agent that stops while
     /// its workers go on.
     pub fn leave_views(&self) {
-        unreachable!("being built")
+        self.0.views.leave();
+    }
+}
+
+/// What the parts of an open store share.
+///
+/// Locks are taken in this order: publication, views, index. The index's is never held across a call to the disk.
+pub(crate) struct Inner {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Clock,
+    pub(crate) layout: Layout,
+    pub(crate) extent_bytes: ExtentBytes,
+    pub(crate) index: Mutex<Index>,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) publication: Mutex<Publication>,
+    pub(crate) views: ViewTable,
+    pub(crate) counters: Counters,
+    pub(crate) next_scratch: AtomicU64,
+    /// Partial files that could be neither believed nor removed: they are removed before they are begun again.
+    pub(crate) tainted: Mutex<HashSet<FlightKey>>,
+    #[expect(dead_code, reason = "held for its drop, which is the last of all")]
+    pub(crate) lock: DiskLock,
+}
+
+/// What only one publication, removal or record at a time may touch.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) suppliers: SupplierLog,
+    /// Folders of blobs whose names were synced by this process, so that also those found at open are durable.
+    pub(crate) synced_fans: BTreeSet<u8>,
+    /// Folders whose own names were synced by this process.
+    pub(crate) durable_folders: HashSet<PathBuf>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("root", &self.layout.root()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publication(&self) -> MutexGuard<'_, Publication> {
+        self.publication.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tainted(&self) -> MutexGuard<'_, HashSet<FlightKey>> {
+        self.tainted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_write(
+        self: &Arc<Self>,
+        file: &ManifestFile,
+        supplier: &Supplier,
+        flight: FlightGuard,
+    ) -> Result<BlobWriter, ClaimError> {
+        let owner = flight.owner().clone();
+        let key = (owner.clone(), file.digest);
+        let paths = PartialPaths::new(&self.layout, &owner, &file.digest);
+        self.make_durable_folder(&mut self.publication(), &paths.folder)?;
+        if self.tainted().contains(&key) {
+            paths.discard(&self.disk)?;
+            self.tainted().remove(&key);
+        }
+        let opened = Partial::open(&self.disk, paths, file, self.extent_bytes).inspect_err(|_| {
+            self.index().remove_partial(&key);
+        })?;
+        let progress = Arc::new(PartialProgress {
+            reserved: file.size,
+            present: AtomicU64::new(opened.present_bytes(file.size)),
+        });
+        self.index().insert_partial(key, Arc::clone(&progress));
+        Ok(BlobWriter::new(Arc::clone(self), file.clone(), supplier.clone(), opened, progress, flight))
+    }
+}
+
+/// [`StoreCounters`], counted by several threads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    blobs_published: AtomicU64,
+    bytes_published: AtomicU64,
+    mismatches: AtomicU64,
+    bytes_discarded: AtomicU64,
+    extents_damaged: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add_published(&self, bytes: u64) {
+        self.blobs_published.fetch_add(1, Ordering::Relaxed);
+        self.bytes_published.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_mismatch(&self, bytes: u64) {
+        self.mismatches.fetch_add(1, Ordering::Relaxed);
+        self.bytes_discarded.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_damaged_extent(&self) {
+        self.extents_damaged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> StoreCounters {
+        StoreCounters {
+            blobs_published: self.blobs_published.load(Ordering::Relaxed),
+            bytes_published: self.bytes_published.load(Ordering::Relaxed),
+            mismatches: self.mismatches.load(Ordering::Relaxed),
+            bytes_discarded: self.bytes_discarded.load(Ordering::Relaxed),
+            extents_damaged: self.extents_damaged.load(Ordering::Relaxed),
+        }
     }
 }

@@ -60,7 +60,11 @@ mod tests {
         let bert_own = who("10.0.0.2:80", "tn_bert", Untrusted);
         let check = |digest: &Digest, brought_by: &[&Supplier], asking: &Supplier, expected: bool| {
             let set = brought_by.iter().map(|supplier| (*supplier).clone()).collect();
-            assert_eq!(satisfies(digest, &set, asking), expected, "{digest:?} by {brought_by:?} for {asking:?}");
+            assert_eq!(
+                satisfies(digest, &set, asking),
+                expected,
+                "{digest:?} by {brought_by:?} for {asking:?}"
+            );
         };
         for digest in [&sha256, &sha1] {
             // Knowing a digest is no right: an own hub that lists a foreign file gets nothing.

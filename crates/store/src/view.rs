@@ -1,16 +1,61 @@
 //! Views: read-only folders in the Hugging Face cache layout, made of hard links, shared by leases.
+//!
+//! ```text
+//!            lease                        built              last lease dropped
+//! (nothing) ───────▶ building ───────────────▶ ready(leases) ───────────────────▶ going ──▶ (nothing)
+//!                       ▲  checked, or rebuilt                                      ▲
+//!                       └────────────────────── found at open ─────────sweep────────┘
+//! ```
+//! Whoever needs a view that is building or going waits. No call to the disk is made under the table's lock.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+mod build;
+mod lease;
+mod plan;
 
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt, io,
+    path::PathBuf,
+    str::FromStr,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use base::{Disk, EntryKind};
+use serde::{Deserialize, Serialize};
 use types::{ModelKey, Revision};
 
+use crate::{
+    DiskTrouble, ModelInUse, ModelNotHere, RemoveModelError, ViewError, hash::short_id, layout::Layout,
+    store::Inner,
+};
+
+pub use lease::ViewLease;
+use plan::{SPEC_BYTES_MAX, SPEC_NAME, ViewPlan};
+
 /// What a view shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewSpec {
     /// The model.
     pub key: ModelKey,
     /// The refs that lead to its commit, besides `main`, which always does.
     pub refs: BTreeSet<Revision>,
+}
+
+impl ViewSpec {
+    /// Returns the identity of what this shows.
+    pub fn id(&self) -> ViewId {
+        let ModelKey { repo, commit, selection } = &self.key;
+        // No name holds a line break, so that no two specs have one text.
+        let mut text = format!("view 1\n{}\n{}\n{commit}\n{selection}\n", repo.hub, repo.name);
+        for revision in &self.refs {
+            text.push_str(revision.as_str());
+            text.push('\n');
+        }
+        ViewId(short_id(&text))
+    }
 }
 
 /// The identity of a view: a hash of what it shows, the same after every restart.
@@ -29,33 +74,260 @@ impl fmt::Debug for ViewId {
     }
 }
 
-/// Keeps a view, and the bytes of its model, while it is held. The last one dropped removes the folder.
-#[derive(Debug)]
-pub struct ViewLease(());
+/// A text that is no view's identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a view's identity: it must be 32 lower-case hex digits")]
+pub struct ParseViewIdError {
+    /// The text as given.
+    pub text: String,
+}
 
-impl ViewLease {
-    /// Returns the view's identity.
-    pub fn id(&self) -> ViewId {
-        unreachable!("being built")
-    }
+impl FromStr for ViewId {
+    type Err = ParseViewIdError;
 
-    /// Returns what it shows.
-    pub fn spec(&self) -> &ViewSpec {
-        unreachable!("being built")
-    }
-
-    /// Returns the folder of the repository: `…/models--org--name`.
-    pub fn path(&self) -> &Path {
-        unreachable!("being built")
-    }
-
-    /// Returns the folder above it, which is a whole Hugging Face cache of this one repository.
-    pub fn hub_path(&self) -> &Path {
-        unreachable!("being built")
-    }
-
-    /// Returns the repository's folder name, `models--org--name`.
-    pub fn repo_folder_name(&self) -> &str {
-        unreachable!("being built")
+    fn from_str(text: &str) -> Result<Self, ParseViewIdError> {
+        let bytes =
+            data_encoding::HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| ParseViewIdError { text: text.chars().take(80).collect() })
     }
 }
+
+#[derive(Debug)]
+struct Slot {
+    key: ModelKey,
+    state: SlotState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotState {
+    /// It stood here when the store was opened, or was left in place: it may be in use by a worker we don't know.
+    Found,
+    /// One caller makes or checks it.
+    Building,
+    /// It is there.
+    Ready { leases: usize },
+    /// One caller removes it.
+    Going,
+}
+
+/// Which views there are and who holds them.
+#[derive(Debug)]
+pub(crate) struct ViewTable {
+    slots: Mutex<HashMap<ViewId, Slot>>,
+    changed: Condvar,
+    left_in_place: AtomicBool,
+}
+
+/// What the caller of [`ViewTable::enter`] has to do.
+enum Entry {
+    /// Nothing: the view is there and leased.
+    Leased,
+    /// Make it.
+    Build,
+    /// Check what stands there, and make it anew when it is not right.
+    Check,
+}
+
+impl ViewTable {
+    pub(crate) fn new(found: Vec<ViewSpec>) -> Self {
+        let slot = |spec: ViewSpec| (spec.id(), Slot { key: spec.key, state: SlotState::Found });
+        Self {
+            slots: Mutex::new(found.into_iter().map(slot).collect()),
+            changed: Condvar::new(),
+            left_in_place: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.left_in_place.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `take`, which ends the model, while no view of it is there or can begin.
+    pub(crate) fn refuse_if_leased<T>(
+        &self,
+        key: &ModelKey,
+        take: impl FnOnce() -> Result<T, RemoveModelError>,
+    ) -> Result<T, RemoveModelError> {
+        let slots = self.slots();
+        let leases_of = |slot: &Slot| match slot.state {
+            SlotState::Found | SlotState::Building => 1,
+            SlotState::Ready { leases } => leases,
+            SlotState::Going => 0,
+        };
+        let leases: usize = slots.values().filter(|slot| slot.key == *key).map(leases_of).sum();
+        if leases > 0 {
+            return Err(ModelInUse { key: key.clone(), leases }.into());
+        }
+        take()
+    }
+
+    /// Leases a view that is there, or takes the right to make it. `is_here` tells whether its model is.
+    fn enter(&self, id: ViewId, spec: &ViewSpec, is_here: impl Fn() -> bool) -> Result<Entry, ModelNotHere> {
+        let mut slots = self.slots();
+        loop {
+            match slots.get_mut(&id).map(|slot| &mut slot.state) {
+                Some(SlotState::Ready { leases }) => {
+                    *leases += 1;
+                    return Ok(Entry::Leased);
+                }
+                Some(SlotState::Building | SlotState::Going) => {
+                    slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(state @ SlotState::Found) if is_here() => {
+                    *state = SlotState::Building;
+                    return Ok(Entry::Check);
+                }
+                None if is_here() => {
+                    slots.insert(id, Slot { key: spec.key.clone(), state: SlotState::Building });
+                    return Ok(Entry::Build);
+                }
+                Some(SlotState::Found) | None => return Err(ModelNotHere { key: spec.key.clone() }),
+            }
+        }
+    }
+
+    /// Ends what [`ViewTable::enter`] or a removal began; `None` when nothing stands there any more.
+    fn settle(&self, id: ViewId, state: Option<SlotState>) {
+        let mut slots = self.slots();
+        match state {
+            Some(state) => {
+                slots.entry(id).and_modify(|slot| slot.state = state);
+            }
+            None => {
+                slots.remove(&id);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Gives a lease back. Returns whether the caller has to remove the view.
+    fn give_back(&self, id: ViewId) -> bool {
+        let mut slots = self.slots();
+        let Some(Slot { state: SlotState::Ready { leases }, .. }) = slots.get_mut(&id) else { return false };
+        *leases -= 1;
+        if *leases > 0 {
+            return false;
+        }
+        let left = self.left_in_place.load(Ordering::Relaxed);
+        let state = if left { SlotState::Found } else { SlotState::Going };
+        slots.entry(id).and_modify(|slot| slot.state = state);
+        !left
+    }
+
+    /// Takes the right to remove every view that nobody holds and nobody wants kept.
+    fn take_unheld(&self, keep: &BTreeSet<ViewId>) -> Vec<ViewId> {
+        let mut slots = self.slots();
+        let unheld =
+            slots.iter_mut().filter(|(id, slot)| slot.state == SlotState::Found && !keep.contains(id));
+        unheld
+            .map(|(id, slot)| {
+                slot.state = SlotState::Going;
+                *id
+            })
+            .collect()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<ViewId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lists the views that stand here, and removes whatever else does: a process that ended in the middle, or a power loss.
+pub(crate) fn find(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Vec<ViewSpec>, DiskTrouble> {
+    let folder = layout.views();
+    let entries = disk.list(&folder).map_err(|error| DiskTrouble::new("listing", &folder, error))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = folder.join(&entry.name);
+        let spec = disk
+            .read(&path.join(SPEC_NAME), SPEC_BYTES_MAX)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<ViewSpec>(&bytes).ok())
+            .filter(|spec| spec.id().to_string() == entry.name);
+        match (spec, entry.kind) {
+            (Some(spec), _) => found.push(spec),
+            (None, EntryKind::Folder) => {
+                disk.remove_tree(&path).map_err(|error| DiskTrouble::new("removing", path, error))?;
+            }
+            (None, EntryKind::File | EntryKind::Link | EntryKind::Other) => {
+                disk.remove_file(&path).map_err(|error| DiskTrouble::new("removing", path, error))?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Leases a view, made or checked first where that is needed.
+pub(crate) fn lease(store: &Arc<Inner>, spec: &ViewSpec) -> Result<ViewLease, ViewError> {
+    let id = spec.id();
+    let entry = store.views.enter(id, spec, || store.index().model(&spec.key).is_some())?;
+    let made = match entry {
+        Entry::Leased => Ok(()),
+        Entry::Build => make(store, id, spec, SlotState::Going),
+        Entry::Check => make(store, id, spec, SlotState::Found),
+    };
+    made.map(|()| ViewLease::new(Arc::clone(store), id, spec.clone()))
+}
+
+/// Makes a view that this caller has the right to make. When that fails, the slot goes back to what it was:
+/// `Found`, or (given as `Going`) nothing.
+fn make(store: &Inner, id: ViewId, spec: &ViewSpec, before: SlotState) -> Result<(), ViewError> {
+    let made = make_on_disk(store, id, spec, before);
+    let after = match (&made, before) {
+        (Ok(()), _) => Some(SlotState::Ready { leases: 1 }),
+        (Err(_), SlotState::Found) => Some(SlotState::Found),
+        (Err(_), SlotState::Building | SlotState::Ready { .. } | SlotState::Going) => None,
+    };
+    store.views.settle(id, after);
+    made
+}
+
+fn make_on_disk(store: &Inner, id: ViewId, spec: &ViewSpec, before: SlotState) -> Result<(), ViewError> {
+    let model = store.index().model(&spec.key).cloned();
+    // The slot keeps the model from being removed since it was looked up.
+    let model = model.ok_or_else(|| ModelNotHere { key: spec.key.clone() })?;
+    let plan = ViewPlan::new(spec, &model.manifest)?;
+    let path = store.layout.view(id);
+    if before == SlotState::Found {
+        if build::stands(&store.disk, &path, &plan)? {
+            return Ok(());
+        }
+        tracing::warn!(view = %id, "a view has holes, as after a power loss, and is made anew");
+        throw_away(store, id)?;
+    }
+    Ok(build::build(store, &path, &plan)?)
+}
+
+/// Removes the views that stood here at open and that nobody holds.
+pub(crate) fn sweep(store: &Inner, keep: &BTreeSet<ViewId>) -> Result<usize, DiskTrouble> {
+    let ids = store.views.take_unheld(keep);
+    let outcomes: Vec<_> = ids.into_iter().map(|id| remove(store, id)).collect();
+    let count = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(count)
+}
+
+/// Removes a view that this caller has the right to remove.
+fn remove(store: &Inner, id: ViewId) -> Result<(), DiskTrouble> {
+    let thrown = throw_away(store, id);
+    store.views.settle(id, thrown.is_err().then_some(SlotState::Found));
+    thrown
+}
+
+/// Takes a view out of its place at once, then deletes it.
+fn throw_away(store: &Inner, id: ViewId) -> Result<(), DiskTrouble> {
+    let path = store.layout.view(id);
+    let trash: PathBuf = store.scratch(&store.layout.trash());
+    match store.disk.rename(&path, &trash) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DiskTrouble::new("removing", path, error)),
+    }
+    if let Err(error) = store.disk.remove_tree(&trash) {
+        tracing::warn!(path = %trash.display(), %error, "a view that is gone takes room until the next open");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! A partial file on the disk: the reserved data file and, above one extent, its journal. No hashing, no publishing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base::{Access, ByteSize, Disk, DiskFile, EntryKind};
+use types::{Digest, ManifestFile};
+
+use crate::{
+    DiskFull, DiskTrouble, ExtentBytes,
+    index::PartialProgress,
+    journal::{self, Header, Journal},
+    layout::{JOURNAL_SUFFIX, Layout, PartialOwner},
+};
+
+/// An open partial file.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    pub(crate) file: Box<dyn DiskFile>,
+    /// Files of one extent have none: all that a journal could save is that extent.
+    pub(crate) journal: Option<Journal>,
+    pub(crate) extent_bytes: ExtentBytes,
+    paths: PartialPaths,
+}
+
+/// Where a partial file and its journal stand.
+#[derive(Clone, Debug)]
+pub(crate) struct PartialPaths {
+    pub(crate) folder: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) journal: PathBuf,
+}
+
+impl PartialPaths {
+    pub(crate) fn new(layout: &Layout, owner: &PartialOwner, digest: &Digest) -> Self {
+        Self {
+            folder: layout.partial_folder(owner),
+            data: layout.partial(owner, digest),
+            journal: layout.journal(owner, digest),
+        }
+    }
+
+    /// Removes both files. A missing one is no error.
+    pub(crate) fn discard(&self, disk: &Arc<dyn Disk>) -> Result<(), DiskTrouble> {
+        remove_if_there(disk, &self.journal)?;
+        remove_if_there(disk, &self.data)
+    }
+}
+
+/// A partial file and the crc32c of the extents that are there.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) partial: Partial,
+    pub(crate) extents: Vec<Option<u32>>,
+}
+
+impl Opened {
+    /// Returns how many bytes of the file are there.
+    pub(crate) fn present_bytes(&self, file_bytes: u64) -> u64 {
+        self.partial.extent_bytes.present(file_bytes, &self.extents)
+    }
+}
+
+impl Partial {
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.paths.data
+    }
+
+    pub(crate) fn journal_path(&self) -> &Path {
+        &self.paths.journal
+    }
+
+    /// Opens what is there of a file, or begins it anew. Its folder is there and durable.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        paths: PartialPaths,
+        file: &ManifestFile,
+        extent_bytes: ExtentBytes,
+    ) -> Result<Opened, DiskTrouble> {
+        if let Some(opened) = Self::resume(disk, &paths, file)? {
+            return Ok(opened);
+        }
+        paths.discard(disk)?;
+        let begun = Self::begin(disk, &paths, file, extent_bytes);
+        if begun.is_err()
+            && let Err(error) = paths.discard(disk)
+        {
+            tracing::warn!(%error, "a partial file that could not be begun stays until the next claim");
+        }
+        begun
+    }
+
+    fn resume(
+        disk: &Arc<dyn Disk>,
+        paths: &PartialPaths,
+        file: &ManifestFile,
+    ) -> Result<Option<Opened>, DiskTrouble> {
+        let recorded = match journal::read(disk, &paths.journal) {
+            Ok(Some(recorded)) => recorded,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DiskTrouble::new("reading", &paths.journal, error)),
+        };
+        let is_there = disk.metadata(&paths.data).is_ok_and(|meta| meta.kind == EntryKind::File);
+        if recorded.header.digest != file.digest || recorded.header.size != file.size || !is_there {
+            return Ok(None);
+        }
+        // A finish that was cut short left it read-only.
+        disk.chmod(&paths.data, 0o600).map_err(|error| DiskTrouble::new("opening", &paths.data, error))?;
+        let data = disk
+            .open(&paths.data, Access::Write)
+            .map_err(|error| DiskTrouble::new("opening", &paths.data, error))?;
+        // A power loss may have cut it; where it did not, this changes nothing.
+        reserve(disk, &*data, &paths.data, file.size)?;
+        let journal = Journal::open(disk, &paths.journal)
+            .map_err(|error| DiskTrouble::new("opening", &paths.journal, error))?;
+        // Whoever made these names may have been killed before they were durable.
+        disk.sync_folder(&paths.folder).map_err(|error| DiskTrouble::new("syncing", &paths.folder, error))?;
+        let partial = Self {
+            file: data,
+            journal: Some(journal),
+            extent_bytes: recorded.header.extent_bytes,
+            paths: paths.clone(),
+        };
+        Ok(Some(Opened { partial, extents: recorded.extents }))
+    }
+
+    fn begin(
+        disk: &Arc<dyn Disk>,
+        paths: &PartialPaths,
+        file: &ManifestFile,
+        extent_bytes: ExtentBytes,
+    ) -> Result<Opened, DiskTrouble> {
+        let header = Header { digest: file.digest, size: file.size, extent_bytes };
+        if !journal::can_hold(&header) {
+            let refused =
+                io::Error::new(io::ErrorKind::FileTooLarge, "the file has more extents than a journal holds");
+            return Err(DiskTrouble::new("reserving", &paths.data, refused));
+        }
+        let data = disk
+            .open(&paths.data, Access::CreateNew)
+            .map_err(|error| DiskTrouble::new("making", &paths.data, error))?;
+        reserve(disk, &*data, &paths.data, file.size)?;
+        let count = extent_bytes.count(file.size);
+        let journal = if count > 1 {
+            let journal = Journal::create(disk, &paths.journal, &header)
+                .map_err(|error| DiskTrouble::new("writing", &paths.journal, error))?;
+            disk.sync_folder(&paths.folder)
+                .map_err(|error| DiskTrouble::new("syncing", &paths.folder, error))?;
+            Some(journal)
+        } else {
+            None
+        };
+        let extents = vec![None; usize::try_from(count).expect("a journal's limit fits into memory")];
+        Ok(Opened { partial: Self { file: data, journal, extent_bytes, paths: paths.clone() }, extents })
+    }
+
+    pub(crate) fn discard(&self, disk: &Arc<dyn Disk>) -> Result<(), DiskTrouble> {
+        self.paths.discard(disk)
+    }
+}
+
+/// Lists what can be continued in the folder of one owner, and removes the rest.
+pub(crate) fn sweep(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    owner: &PartialOwner,
+) -> Result<BTreeMap<Digest, Arc<PartialProgress>>, DiskTrouble> {
+    let folder = layout.partial_folder(owner);
+    let entries = disk.list(&folder).map_err(|error| DiskTrouble::new("listing", &folder, error))?;
+    let mut kept = BTreeMap::new();
+    for entry in &entries {
+        let Ok(digest) = entry.name.parse::<Digest>() else { continue };
+        let paths = PartialPaths::new(layout, owner, &digest);
+        let Ok(Some(recorded)) = journal::read(disk, &paths.journal) else { continue };
+        if entry.kind == EntryKind::File && recorded.header.digest == digest {
+            let present = recorded.present_bytes().into();
+            kept.insert(digest, Arc::new(PartialProgress { reserved: recorded.header.size, present }));
+        }
+    }
+    for entry in &entries {
+        let name = entry.name.strip_suffix(JOURNAL_SUFFIX).unwrap_or(&entry.name);
+        let keep = name.parse().is_ok_and(|digest: Digest| kept.contains_key(&digest));
+        let path = folder.join(&entry.name);
+        match (keep, entry.kind) {
+            (true, _) => {}
+            (false, EntryKind::Folder) => {
+                tracing::warn!(path = %path.display(), "a folder that is not the store's")
+            }
+            (false, EntryKind::File | EntryKind::Link | EntryKind::Other) => remove_if_there(disk, &path)?,
+        }
+    }
+    Ok(kept)
+}
+
+fn reserve(disk: &Arc<dyn Disk>, file: &dyn DiskFile, path: &Path, len: u64) -> Result<(), DiskTrouble> {
+    file.allocate(len).map_err(|error| match DiskTrouble::new("reserving", path, error) {
+        DiskTrouble::Full(full) => DiskTrouble::Full(DiskFull {
+            wanted: Some(ByteSize(len)),
+            available: path
+                .parent()
+                .and_then(|folder| disk.space(folder).ok())
+                .map(|space| ByteSize(space.available)),
+            ..full
+        }),
+        DiskTrouble::Failed(failed) => DiskTrouble::Failed(failed),
+    })
+}
+
+/// Removes a file; one that is not there is no error.
+pub(crate) fn remove_if_there(disk: &Arc<dyn Disk>, path: &Path) -> Result<(), DiskTrouble> {
+    match disk.remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(DiskTrouble::new("removing", path, error)),
+    }
+}

@@ -1,0 +1,168 @@
+//! Who brought which blob: a log of lines, each with its own checksum, rewritten at every open.
+//!
+//! Losing it is safe: tenants of untrusted hubs then bring their bytes again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+use base::{Access, Disk, DiskFile, write_durably};
+use serde::{Deserialize, Serialize};
+use types::Digest;
+
+use crate::Supplier;
+
+/// 1.5 million lines of about 170 bytes. A log beyond that is begun anew.
+const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SupplierLine {
+    /// This supplier brought this blob.
+    Brought {
+        /// The blob.
+        blob: Digest,
+        /// Who brought it.
+        by: Supplier,
+    },
+    /// The blob is gone; whoever brought it counts no more.
+    Gone {
+        /// The blob.
+        blob: Digest,
+    },
+}
+
+/// Who brought each blob.
+pub(crate) type Suppliers = BTreeMap<Digest, BTreeSet<Supplier>>;
+
+/// The open log.
+#[derive(Debug)]
+pub(crate) struct SupplierLog {
+    file: Box<dyn DiskFile>,
+    /// Where the next line goes. After a failed append it stays, so that the next one covers what is left of it.
+    end: u64,
+}
+
+impl SupplierLog {
+    /// Reads the log, keeps what concerns blobs that are here, and writes it anew when that is not what stood in it.
+    ///
+    /// # Errors
+    /// The operating system's, but not for a log that is missing or too long.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        is_here: impl Fn(&Digest) -> bool,
+    ) -> io::Result<(Self, Suppliers)> {
+        let found = match disk.read(path, LOG_BYTES_MAX) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                tracing::warn!(%error, "the log of suppliers is too long and begun anew");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let mut suppliers = decode(found.as_deref().unwrap_or_default());
+        suppliers.retain(|blob, _| is_here(blob));
+        let wanted = encode_all(&suppliers);
+        if found.as_deref() != Some(wanted.as_slice()) {
+            write_durably(disk, path, &wanted)?;
+        }
+        let file = disk.open(path, Access::Write)?;
+        Ok((Self { file, end: wanted.len() as u64 }, suppliers))
+    }
+
+    /// Appends lines and makes them durable.
+    pub(crate) fn append(&mut self, lines: &[SupplierLine]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let bytes: Vec<u8> = lines.iter().flat_map(encode).collect();
+        self.file.write_all_at(&bytes, self.end)?;
+        self.file.sync()?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn encode(line: &SupplierLine) -> Vec<u8> {
+    let json = serde_json::to_string(line).expect("names and digests are always JSON");
+    format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).into_bytes()
+}
+
+fn encode_all(suppliers: &Suppliers) -> Vec<u8> {
+    let brought = suppliers.iter().flat_map(|(blob, by)| {
+        by.iter().map(|supplier| SupplierLine::Brought { blob: *blob, by: supplier.clone() })
+    });
+    brought.flat_map(|line| encode(&line)).collect()
+}
+
+fn decode(bytes: &[u8]) -> Suppliers {
+    let mut suppliers = Suppliers::new();
+    for line in bytes.split(|byte| *byte == b'\n').filter_map(decode_line) {
+        match line {
+            SupplierLine::Brought { blob, by } => {
+                suppliers.entry(blob).or_default().insert(by);
+            }
+            SupplierLine::Gone { blob } => {
+                suppliers.remove(&blob);
+            }
+        }
+    }
+    suppliers
+}
+
+fn decode_line(line: &[u8]) -> Option<SupplierLine> {
+    let (crc, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let crc = u32::from_str_radix(crc, 16).ok()?;
+    if crc != crc32c::crc32c(json.as_bytes()) {
+        return None;
+    }
+    serde_json::from_str(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::FaultyDisk;
+
+    use super::*;
+    use crate::HubStanding;
+
+    fn supplier(tenant: &str) -> Supplier {
+        Supplier {
+            hub: "hub.example:8080".parse().unwrap(),
+            tenant: tenant.parse().unwrap(),
+            standing: HubStanding::Untrusted,
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_is_dropped_and_the_log_goes_on() {
+        let path = Path::new("/suppliers.log");
+        let (one, two, three) = (Digest::Sha256([1; 32]), Digest::GitSha1([2; 20]), Digest::Sha256([3; 32]));
+        let brought = |blob, tenant| SupplierLine::Brought { blob, by: supplier(tenant) };
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(5));
+        let (mut log, found) = SupplierLog::open(&disk, path, |_| true).unwrap();
+        assert!(found.is_empty());
+        log.append(&[brought(one, "tn_a"), brought(two, "tn_a"), brought(one, "tn_b")]).unwrap();
+        log.append(&[brought(three, "tn_a")]).unwrap();
+        log.append(&[SupplierLine::Gone { blob: one }, brought(one, "tn_c")]).unwrap();
+        let whole = disk.read(path, 1 << 20).unwrap();
+        for end in 0..=whole.len() {
+            let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(5));
+            disk.open(path, Access::CreateNew).unwrap().write_all_at(&whole[..end], 0).unwrap();
+            let (mut log, before) = SupplierLog::open(&disk, path, |_| true).unwrap();
+            log.append(&[brought(two, "tn_z")]).unwrap();
+            let (_, after) = SupplierLog::open(&disk, path, |blob| *blob == two).unwrap();
+            assert!(after[&two].contains(&supplier("tn_z")), "cut at {end}");
+            assert_eq!(after[&two].len(), 1 + before.get(&two).map_or(0, BTreeSet::len));
+            assert_eq!(after.len(), 1);
+        }
+        let (_, all) = SupplierLog::open(&disk, path, |_| true).unwrap();
+        assert_eq!(all[&one], BTreeSet::from([supplier("tn_c")]));
+    }
+}

@@ -1,0 +1,1 @@
+//! Views: what stands in them, who holds them.

@@ -1,1 +1,25 @@
-//! agent
+//! The agent of one host: converges what runs to what should run, relays between workers and server, and spools
+//! results while the server is away.
+
+mod agent;
+mod converge;
+mod environment;
+mod error;
+mod folders;
+mod host;
+mod identity;
+mod models;
+mod options;
+mod outbox;
+mod questions;
+mod records;
+mod relay;
+mod spool;
+mod start;
+mod uplink;
+
+pub use agent::{Agent, AgentHandle, AgentStatus};
+pub use error::OpenAgentError;
+pub use options::{AgentLimits, AgentOptions, Connect, Connecting, Connection, Surroundings, UnixConnect};
+pub use relay::{RelayCounts, RelayLimits};
+pub use uplink::LinkStatus;

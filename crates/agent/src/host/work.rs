@@ -1,0 +1,227 @@
+//! What the host does: each deed that takes time is a task that reports back.
+
+use api::{AgentMessage, Question};
+use runtime::{DriverEvent, RelaySharing};
+use tokio_util::sync::CancellationToken;
+use types::{Digest, Fault, ModelKey, StartMark, WorkerId};
+
+use super::{Event, Host};
+use crate::{
+    converge,
+    folders::{self, UnpackError},
+    relay,
+    start::{Ending, Order, Running},
+};
+
+impl Host {
+    pub(super) fn fetch(&mut self, key: &ModelKey) {
+        let now = self.now();
+        let desired = self
+            .desired
+            .as_ref()
+            .and_then(|desired| desired.models.iter().find(|model| model.manifest.key() == key));
+        let Some(model) = desired else { return };
+        let token = model.token.as_ref().and_then(|token| self.secrets.get(token)).cloned();
+        let Some(fetch) = self.parts.models.begin(model, token, now) else { return };
+        let given_up = self.tasks.token().child_token();
+        self.fetches.insert(key.clone(), given_up.clone());
+        let (events, key) = (self.events.clone(), key.clone());
+        self.tasks.spawn("fetch", async move {
+            tokio::select! {
+                // Dropping the handle gives the fetch up; what it brought stays.
+                () = given_up.cancelled() => {}
+                end = fetch.join() => drop(events.send(Event::Fetched(key, end)).await),
+            }
+        });
+    }
+
+    pub(super) fn ask_for_folder(&mut self, digest: Digest) {
+        if self.folders.want(digest, self.now()) {
+            // An answer that never comes is noticed by its silence, also when the link is down now.
+            self.parts.outbox.say(AgentMessage::FolderWanted(digest));
+        }
+    }
+
+    pub(super) fn unpack(&mut self, digest: Digest, archive: Vec<u8>) {
+        let (events, root) = (self.events.clone(), self.folders.root().to_owned());
+        let limit = self.parts.limits.folder_bytes_max;
+        self.tasks.spawn("unpack a folder", async move {
+            let work = move || folders::unpack(&root, &digest, &archive, limit);
+            let unpacked = tokio::task::spawn_blocking(work).await;
+            let unpacked =
+                unpacked.unwrap_or_else(|panic| Err(UnpackError::Io(std::io::Error::other(panic))));
+            let result = unpacked.map_err(|error| error.fault());
+            // The host is stopping when nobody listens.
+            let _ = events.send(Event::Unpacked(digest, result)).await;
+        });
+    }
+
+    pub(super) fn start(&mut self, id: &WorkerId) {
+        let desired = self.desired.as_ref();
+        let found = desired.and_then(|desired| desired.workers.iter().find(|order| order.worker == *id));
+        let (Some(worker), Some(slot)) = (found.cloned(), self.parts.workers.get_mut(id)) else { return };
+        slot.begin_start();
+        let mut marks = slot.marks().clone();
+        let fetched: Vec<_> =
+            slot.waited_for().iter().filter_map(|key| self.parts.models.fetched(key)).collect();
+        if let Some(began) = fetched.iter().map(|fetched| fetched.started_at).min() {
+            marks.insert(StartMark::FetchStarted, began);
+        }
+        if let Some(ended) = fetched.iter().map(|fetched| fetched.ended_at).max() {
+            marks.insert(StartMark::Fetched, ended);
+        }
+        let env = match worker.env.as_ref().and_then(|secret| self.secrets.get(secret)) {
+            Some(value) => serde_json::from_str(value.expose()).map_err(|_| env_unreadable()),
+            None => Ok(std::collections::BTreeMap::new()),
+        };
+        let folder = converge::folder(&worker).map(|digest| self.folders.path(&digest)).transpose();
+        let gpu_kind = worker.gpus.first().and_then(|uuid| {
+            self.parts.capacity.gpus.iter().find(|gpu| gpu.uuid == *uuid).map(|gpu| gpu.kind.clone())
+        });
+        let (starter, events, id) = (self.parts.starter.clone(), self.events.clone(), id.clone());
+        self.tasks.spawn("start a worker", async move {
+            let result = match (env, folder) {
+                (Ok(env), Ok(folder)) => starter.start(Order { worker, env, folder, gpu_kind, marks }).await,
+                (Err(fault), _) | (_, Err(fault)) => Err(fault),
+            };
+            // The host is stopping when nobody listens; the next agent finds the worker by its record.
+            let _ = events.send(Event::Started(id, result.map(Box::new))).await;
+        });
+    }
+
+    pub(super) fn started(&mut self, id: &WorkerId, result: Result<Box<Running>, Fault>) {
+        match result {
+            Ok(running) => {
+                let Running { started, leases, marks } = *running;
+                let token = self.serve(started.relay.sharing, started.relay.listener);
+                let Some(slot) = self.parts.workers.get_mut(id) else { return };
+                slot.started(leases, marks, token);
+                tracing::info!(worker = %id, processes = ?started.processes, "a worker runs");
+            }
+            Err(fault) => {
+                tracing::warn!(worker = %id, reason = %fault, "a worker could not be started");
+                if let Some(slot) = self.parts.workers.get_mut(id) {
+                    slot.fail(fault);
+                }
+            }
+        }
+        self.save_records();
+    }
+
+    /// Serves the relays of workers that an earlier agent left running.
+    pub(super) fn serve_adopted(&mut self) {
+        for (worker, adopted) in std::mem::take(&mut self.parts.listeners) {
+            let token = self.serve(adopted.sharing, adopted.listener);
+            if let (Some(slot), Some(token)) = (self.parts.workers.get_mut(&worker), token) {
+                slot.serve(token);
+            }
+        }
+    }
+
+    /// Serves a worker's relay. Returns what ends that, for a relay of its own.
+    fn serve(&mut self, sharing: RelaySharing, listener: std::net::TcpListener) -> Option<CancellationToken> {
+        match sharing {
+            RelaySharing::Own => {}
+            // The others are duplicates of the same queue.
+            RelaySharing::Shared if self.serves_shared => return None,
+            RelaySharing::Shared => self.serves_shared = true,
+        }
+        let listener = match web::Listener::from_std_tcp(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(reason = %error.fault(), "a worker's relay can't be served");
+                return None;
+            }
+        };
+        let token = self.tasks.token().child_token();
+        let (relay, until) = (self.parts.starter.relay.clone(), token.clone());
+        self.tasks.spawn("relay", async move {
+            if let Err(error) = relay::serve(relay, listener, until).await {
+                tracing::error!(reason = %error.fault(), "a relay broke");
+            }
+        });
+        match sharing {
+            RelaySharing::Own => Some(token),
+            RelaySharing::Shared => None,
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: &WorkerId) {
+        // First the relay: an ending worker waits for the requests that it holds open.
+        self.parts.starter.relay.drain(id);
+        if let Some(slot) = self.parts.workers.get_mut(id) {
+            slot.stop();
+        }
+        let (driver, grace, id) =
+            (self.parts.starter.driver.clone(), self.parts.limits.stop_grace, id.clone());
+        self.tasks.spawn("stop a worker", async move {
+            if let Err(error) = driver.stop(&id, grace).await {
+                tracing::warn!(worker = %id, reason = %error.fault(), "a worker could not be asked to end");
+            }
+        });
+        self.save_records();
+    }
+
+    pub(super) fn driver_event(&mut self, event: DriverEvent) {
+        match event {
+            DriverEvent::ProcessStarted { .. } => {}
+            DriverEvent::Exited { worker, status, at } => {
+                self.parts.starter.relay.ended(&worker);
+                let Some(slot) = self.parts.workers.get(&worker) else { return };
+                let (stopping, hub_access) = (slot.is_stopping(), slot.hub_access());
+                let (starter, events) = (self.parts.starter.clone(), self.events.clone());
+                self.tasks.spawn("read what a worker said last", async move {
+                    let ending = starter.ending(&worker, status, at, stopping, hub_access).await;
+                    // The host is stopping when nobody listens; the driver tells the next agent again.
+                    let _ = events.send(Event::Ended(worker, ending)).await;
+                });
+            }
+        }
+    }
+
+    pub(super) fn ended(&mut self, id: &WorkerId, ending: Ending) {
+        tracing::info!(worker = %id, reason = ?ending.reason, "a worker ended");
+        if let Some(slot) = self.parts.workers.get_mut(id) {
+            slot.end(ending);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: &WorkerId) {
+        self.parts.workers.remove(id);
+        self.parts.starter.relay.dismiss(id);
+        let (driver, records, id) =
+            (self.parts.starter.driver.clone(), self.parts.starter.records.clone(), id.clone());
+        self.tasks.spawn("forget a worker", async move {
+            if let Err(error) = driver.remove(&id).await {
+                tracing::debug!(worker = %id, reason = %error.fault(), "nothing of a worker was left to remove");
+            }
+            let removed = tokio::task::spawn_blocking(move || records.remove(&id)).await;
+            if let Ok(Err(error)) = removed {
+                tracing::warn!(%error, "a worker's record could not be removed");
+            }
+        });
+    }
+
+    pub(super) fn ask(&mut self, id: u64, question: Question) {
+        let (oracle, outbox) = (self.parts.oracle.clone(), self.parts.outbox.clone());
+        self.tasks.spawn("answer a question", async move {
+            let answer = oracle.answer(question).await;
+            // An asker whose link is gone asks again.
+            outbox.say(AgentMessage::Answer { id, answer });
+        });
+    }
+
+    /// Writes what must survive the agent for workers that run. Off this task; the newest state is written.
+    pub(super) fn save_records(&mut self) {
+        let relay = &self.parts.starter.relay;
+        let running = self.parts.workers.iter().filter(|(_, slot)| slot.is_running());
+        let records: Vec<_> =
+            running.filter_map(|(id, slot)| relay.record(id).map(|known| slot.record(id, known))).collect();
+        self.parts.journal.send_replace(records);
+    }
+}
+
+fn env_unreadable() -> Fault {
+    Fault::new(types::ErrorCode::SecretUnreadable, "the worker's environment is not what was stored")
+        .with_hint("set the endpoint's environment again")
+}

@@ -1,0 +1,231 @@
+//! The models of this host: which are whole, which are on their way, which failed and when they are tried again.
+//!
+//! Bytes are `transfer`'s and `store`'s; when to fetch is [`crate::converge`]'s. It owns the handles of running
+//! fetches: dropping one gives the fetch up.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use api::{DesiredModel, FetchProgress, ModelReport, ModelState};
+use base::{Backoff, Redacted, Timestamp};
+use hub::{Hub, HubOptions};
+use store::{HubStanding, Store, Supplier};
+use tokio::sync::watch;
+use transfer::{FetchError, FetchReport, FetchRequest, FetchState, HubSource, Transfer};
+use types::{Fault, HubName, Manifest, ModelKey};
+use url::Url;
+
+use crate::converge::ModelStanding;
+
+/// Between tries of a fetch that failed for good. The transfer itself has been patient for two minutes by then; a
+/// person may be mending something, and should not wait long for the next try.
+const REFETCH: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(120) };
+/// Hubs that are talked to; each has a pool of connections. Endpoints name few.
+const HUBS_MAX: usize = 64;
+
+/// A fetch that came to its end.
+pub(crate) type FetchEnd = Result<FetchReport, FetchError>;
+
+/// The models of this host.
+#[derive(Debug)]
+pub(crate) struct Models {
+    store: Store,
+    transfer: Transfer,
+    hubs: HashMap<(HubName, Url), Hub>,
+    fetches: BTreeMap<ModelKey, Fetch>,
+    fetched: BTreeMap<ModelKey, Fetched>,
+}
+
+#[derive(Debug)]
+enum Fetch {
+    Running { started_at: Timestamp, failures: u32, progress: watch::Receiver<transfer::FetchProgress> },
+    Failed { fault: Fault, failures: u32, retry_at: Timestamp },
+}
+
+/// What is known of a fetch that this agent made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) started_at: Timestamp,
+    pub(crate) ended_at: Timestamp,
+    bytes: u64,
+    millis: u64,
+}
+
+impl Models {
+    pub(crate) fn new(store: Store, transfer: Transfer) -> Self {
+        Self { store, transfer, hubs: HashMap::new(), fetches: BTreeMap::new(), fetched: BTreeMap::new() }
+    }
+
+    /// Returns where each model stands.
+    pub(crate) fn standings(&self) -> BTreeMap<ModelKey, ModelStanding> {
+        let ready =
+            self.store.list().into_iter().map(|model| (model.manifest.key().clone(), ModelStanding::Ready));
+        let fetches = self.fetches.iter().map(|(key, fetch)| {
+            let standing = match fetch {
+                Fetch::Running { .. } => ModelStanding::Fetching,
+                Fetch::Failed { retry_at, .. } => ModelStanding::Failed { retry_at: *retry_at },
+            };
+            (key.clone(), standing)
+        });
+        fetches.chain(ready).collect()
+    }
+
+    /// Returns what is known of the fetch that brought a model.
+    pub(crate) fn fetched(&self, key: &ModelKey) -> Option<Fetched> {
+        self.fetched.get(key).copied()
+    }
+
+    /// Returns whether a model is whole.
+    pub(crate) fn is_ready(&self, key: &ModelKey) -> bool {
+        self.store.get(key).is_some()
+    }
+
+    /// Begins a fetch. The handle is to be joined by a task of the caller's; dropping it gives the fetch up.
+    ///
+    /// # Errors
+    /// When the hub's address can't be used; the model then counts as failed.
+    pub(crate) fn begin(
+        &mut self,
+        model: &DesiredModel,
+        token: Option<Redacted<String>>,
+        now: Timestamp,
+    ) -> Option<transfer::FetchHandle> {
+        let key = model.manifest.key();
+        let failures = match self.fetches.get(key) {
+            Some(Fetch::Failed { failures, .. } | Fetch::Running { failures, .. }) => *failures,
+            None => 0,
+        };
+        let hub = match self.hub(key.repo.hub.clone(), model.hub_endpoint.clone()) {
+            Ok(hub) => hub,
+            Err(fault) => {
+                self.failed(key, fault, failures, now);
+                return None;
+            }
+        };
+        let handle = self.transfer.fetch(FetchRequest {
+            manifest: Arc::new(model.manifest.clone()),
+            source: Arc::new(HubSource::new(hub, key.repo.name.clone(), key.commit, token)),
+            supplier: supplier(model),
+        });
+        let running = Fetch::Running { started_at: now, failures, progress: handle.progress() };
+        self.fetches.insert(key.clone(), running);
+        Some(handle)
+    }
+
+    /// Forgets a fetch that was given up.
+    pub(crate) fn give_up(&mut self, key: &ModelKey) {
+        self.fetches.remove(key);
+    }
+
+    /// Takes up the end of a fetch.
+    pub(crate) fn ended(&mut self, key: &ModelKey, end: FetchEnd, now: Timestamp) {
+        let Some(Fetch::Running { started_at, failures, .. }) = self.fetches.remove(key) else { return };
+        match end {
+            Ok(report) => {
+                let millis = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+                let bytes = report.bytes_fetched.bytes();
+                tracing::info!(model = %key, bytes, millis, "fetched");
+                self.fetched.insert(key.clone(), Fetched { started_at, ended_at: now, bytes, millis });
+            }
+            Err(error) => self.failed(key, error.fault(), failures, now),
+        }
+    }
+
+    fn failed(&mut self, key: &ModelKey, fault: Fault, failures: u32, now: Timestamp) {
+        let failures = failures + 1;
+        let retry_at = now + REFETCH.after(failures);
+        tracing::warn!(model = %key, reason = %fault, failures, "a fetch failed and is tried again");
+        self.fetches.insert(key.clone(), Fetch::Failed { fault, failures, retry_at });
+    }
+
+    /// Returns where each desired or held model stands, for the server.
+    pub(crate) fn report(&self, desired: &[DesiredModel]) -> Vec<ModelReport> {
+        let mut reports = BTreeMap::new();
+        for model in self.store.list() {
+            let key = model.manifest.key().clone();
+            let fetched = self.fetched.get(&key);
+            let state = ModelState::Ready {
+                since: model.published_at,
+                fetch_started_at: fetched.map(|fetched| fetched.started_at),
+                bytes_fetched: fetched.map_or(0, |fetched| fetched.bytes),
+                fetch_millis: fetched.map_or(0, |fetched| fetched.millis),
+            };
+            let bytes_here = model.manifest.bytes().bytes();
+            reports.insert(key.clone(), ModelReport { key, state, bytes_here });
+        }
+        for model in desired {
+            let key = model.manifest.key();
+            if !reports.contains_key(key) {
+                let (state, bytes_here) = self.unfinished(model);
+                reports.insert(key.clone(), ModelReport { key: key.clone(), state, bytes_here });
+            }
+        }
+        reports.into_values().collect()
+    }
+
+    fn unfinished(&self, model: &DesiredModel) -> (ModelState, u64) {
+        let bytes_here = || bytes_here(&self.store, &model.manifest, &supplier(model));
+        match self.fetches.get(model.manifest.key()) {
+            None => (ModelState::Pending("waits for its turn".to_owned()), bytes_here()),
+            Some(Fetch::Failed { fault, failures, retry_at }) => {
+                let state =
+                    ModelState::Failed { fault: fault.clone(), failures: *failures, retry_at: *retry_at };
+                (state, bytes_here())
+            }
+            Some(Fetch::Running { started_at, failures, progress }) => {
+                let progress = progress.borrow().clone();
+                let bytes = progress.bytes_done.bytes();
+                (running_state(&progress, *started_at, *failures), bytes)
+            }
+        }
+    }
+
+    fn hub(&mut self, name: HubName, endpoint: Url) -> Result<Hub, Fault> {
+        let key = (name, endpoint);
+        if let Some(hub) = self.hubs.get(&key) {
+            return Ok(hub.clone());
+        }
+        let options = HubOptions::new(key.0.clone(), key.1.clone());
+        let hub = Hub::new(options).map_err(|error| error.fault())?;
+        if self.hubs.len() >= HUBS_MAX {
+            self.hubs.clear();
+        }
+        self.hubs.insert(key, hub.clone());
+        Ok(hub)
+    }
+}
+
+/// While the source is asked again after an error, that error is what a person wants to see.
+fn running_state(progress: &transfer::FetchProgress, started_at: Timestamp, failures: u32) -> ModelState {
+    match &progress.state {
+        FetchState::Retrying { fault, at } => {
+            ModelState::Failed { fault: fault.clone(), failures: failures + 1, retry_at: *at }
+        }
+        FetchState::Waiting
+        | FetchState::Fetching
+        | FetchState::Verifying
+        | FetchState::Done
+        | FetchState::Failed { .. } => ModelState::Fetching(FetchProgress {
+            started_at,
+            files_total: progress.files_total,
+            files_done: progress.files_done,
+            bytes_total: progress.bytes_total.bytes(),
+            bytes_done: progress.bytes_done.bytes(),
+            bytes_per_second: progress.rate_bytes_per_second,
+            eta_millis: progress.eta.map(|eta| u64::try_from(eta.as_millis()).unwrap_or(u64::MAX)),
+        }),
+    }
+}
+
+fn supplier(model: &DesiredModel) -> Supplier {
+    let standing = if model.hub_trusted { HubStanding::Trusted } else { HubStanding::Untrusted };
+    Supplier { hub: model.manifest.key().repo.hub.clone(), tenant: model.tenant.clone(), standing }
+}
+
+fn bytes_here(store: &Store, manifest: &Manifest, supplier: &Supplier) -> u64 {
+    let missing = store.missing(manifest, supplier).bytes.bytes();
+    manifest.bytes().bytes().saturating_sub(missing)
+}

@@ -36,7 +36,7 @@ pub enum FetchState {
     Wanted {
         /// Bytes of earlier fetches that are on the disk and count.
         present: ByteSize,
-        /// Fetches that failed in a row before.
+        /// Fetches that failed in a row before, none of which advanced.
         failures: u32,
     },
     /// On its way.
@@ -117,6 +117,16 @@ impl FetchState {
         }
     }
 
+    /// Returns whether the last fetch failed and the next one, if it runs already, has not advanced yet.
+    pub const fn is_failing(&self) -> bool {
+        match self {
+            Self::Ready => false,
+            Self::Wanted { failures, .. }
+            | Self::Fetching { failures, .. }
+            | Self::Failed { failures, .. } => *failures > 0,
+        }
+    }
+
     /// Returns the state after an event.
     pub fn step(&self, event: &FetchEvent, now: Timestamp) -> Step<Self, FetchEffect> {
         match event {
@@ -163,11 +173,13 @@ impl FetchState {
 
     fn progress(&self, present: ByteSize) -> Step<Self, FetchEffect> {
         match self {
-            // Bytes that failed verification are thrown away, so progress may also go back.
-            Self::Fetching { present: known, source, since, failures } if *known != present => Step::Next(
-                Self::Fetching { present, source: *source, since: *since, failures: *failures },
-                Vec::new(),
-            ),
+            // Bytes that failed verification are thrown away, so progress may also go back. Only a fetch that
+            // advances forgets earlier failures.
+            Self::Fetching { present: known, source, since, failures } if *known != present => {
+                let failures = if present > *known { 0 } else { *failures };
+                let fetching = Self::Fetching { present, source: *source, since: *since, failures };
+                Step::Next(fetching, Vec::new())
+            }
             Self::Fetching { .. } => Step::Ignored("nothing changed"),
             Self::Wanted { .. } => Step::Denied("the fetch has not begun"),
             Self::Ready | Self::Failed { .. } => Step::Ignored("the fetch is over"),

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a fleet built from another one's facts alone has the same indexes (property test).
 
+mod apply;
 mod dirty;
 mod facts;
 mod room;
@@ -17,6 +18,7 @@ use std::{
 use base::Timestamp;
 use types::{EndpointId, HostId, ModelKey, Scaling, WorkerId};
 
+pub use apply::Applied;
 pub use dirty::{Alarms, Dirty, Subject};
 pub use facts::{
     CacheRoom, Cordon, Demand, Desire, EndpointFacts, HostFacts, HostModel, LaunchKind, Lifecycle, Link,
@@ -326,6 +328,14 @@ impl Fleet {
     pub fn workers_on(&self, host: &HostId) -> impl Iterator<Item = (&WorkerId, &WorkerFacts)> {
         let workers = self.hosts.get(host).into_iter().flat_map(|entry| &entry.workers);
         workers.filter_map(|worker| self.workers.get_key_value(worker))
+    }
+
+    /// Returns the held starts on a host that wait for a model: those that its fetch's effects concern.
+    pub fn starts_waiting_for(&self, host: &HostId, model: &ModelKey) -> impl Iterator<Item = &WorkerId> {
+        let waiting = self.workers_on(host).filter(|(_, facts)| {
+            facts.worker.is_held() && facts.need.models.iter().any(|need| need.key == *model)
+        });
+        waiting.map(|(worker, _)| worker)
     }
 
     /// Returns the fleet's own copy of a host's id.

@@ -179,7 +179,7 @@ pub enum JobEffect {
     Enqueue,
     /// Take it out of the ready index.
     Dequeue,
-    /// Tell this worker to stop working on it.
+    /// Tell this worker to stop working on it. It still has it, until it pings without it or sends a result.
     StopSignal(WorkerId),
     /// This worker ended it with its result.
     WorkerDone(WorkerId),

@@ -20,8 +20,8 @@ mod worker;
 pub use crash::Crashes;
 pub use fetch::{FetchEffect, FetchEvent, FetchState, Source};
 pub use fleet::{
-    Alarms, CacheRoom, Cordon, Demand, Desire, Dirty, EndpointFacts, Fleet, HostFacts, HostModel, LaunchKind,
-    Lifecycle, Link, ModelNeed, SharedNeed, Subject, WorkerFacts, WorkerNeed,
+    Alarms, Applied, CacheRoom, Cordon, Demand, Desire, Dirty, EndpointFacts, Fleet, HostFacts, HostModel,
+    LaunchKind, Lifecycle, Link, ModelNeed, SharedNeed, Subject, WorkerFacts, WorkerNeed,
 };
 pub use health::{WorkerHealth, worker_health};
 pub use job::{

@@ -72,6 +72,9 @@ pub fn plan(fleet: &Fleet, dirty: &Dirty, policy: &Policy, now: Timestamp) -> Pl
     for (worker, facts) in &held {
         starts::keep_or_move(&mut draft, worker, facts);
     }
+    for endpoint in &endpoints {
+        starts::keep_models(&mut draft, endpoint);
+    }
     for endpoint in by_longest_wait(fleet, &endpoints) {
         starts::start_workers(&mut draft, endpoint);
     }
@@ -107,6 +110,3 @@ fn by_longest_wait<'a>(fleet: &Fleet, endpoints: &[&'a EndpointId]) -> Vec<&'a E
     order.sort_unstable();
     order.into_iter().map(|(_, _, endpoint)| endpoint).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,10 +18,11 @@ pub const ATTEMPT_HISTORY_MAX: usize = 15;
 pub const PINGS_MISSED_MAX: u32 = 3;
 
 /// The pause between pings that workers are told to keep. Runpod's platform sets the same.
-pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+pub const PING_INTERVAL: Duration = Duration::from_secs(4);
 
-/// How long a worker has to show that it took a job on: two ping intervals, plus slack for a ping on its way.
-pub const ACCEPTANCE_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long a worker has to show that it took a job on: two ping intervals, and slack for an interpreter that loads
+/// under load, because a second attempt of a job that runs already costs more than a few seconds of doubt.
+pub const ACCEPTANCE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Best hosts that a report shows. More than a screen's worth explains nothing.
 pub const CANDIDATES_SHOWN: usize = 5;

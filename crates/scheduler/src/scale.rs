@@ -2,7 +2,8 @@
 //!
 //! - No worker, and a job of normal priority waits: one, at once, under either scaler.
 //! - `QUEUE_DELAY`: one more whenever a job has waited longer than the delay, at most one per delay, and never more on
-//!   their way than jobs waiting. So one job that waits for a long cold start does not fill the fleet.
+//!   their way or without a job than jobs waiting. So one job that waits for a long cold start does not fill the
+//!   fleet, and a job that an idle worker is about to get starts nobody.
 //! - `REQUEST_COUNT`: jobs in queue and in progress, divided by the count, rounded up.
 //! - Jobs of low priority cause no start at all, not even the first: they use workers that others have caused.
 //! - Scalers only ask for more. Less comes from the idle timeout, or from a lower maximum.
@@ -17,8 +18,8 @@ use crate::fleet::Demand;
 pub struct Workforce {
     /// Those that do or will do work.
     pub live: u32,
-    /// Those of them that are on their way.
-    pub coming: u32,
+    /// Those of them that are on their way, or idle.
+    pub free: u32,
     /// When the latest of them was wanted.
     pub latest_start: Option<Timestamp>,
 }
@@ -49,7 +50,7 @@ pub fn wanted(scaling: &Scaling, demand: &Demand, force: &Workforce, now: Timest
     else {
         return enough;
     };
-    let may_grow = force.live >= floor && force.live < scaling.workers_max && force.coming < demand.queued;
+    let may_grow = force.live >= floor && force.live < scaling.workers_max && force.free < demand.queued;
     if demand.queued == 0 || !may_grow {
         return enough;
     }

@@ -138,6 +138,11 @@ pub enum Action {
         /// What went wrong, if something did.
         fault: Option<Fault>,
     },
+    /// Remove a deleted endpoint from the fleet: its last worker has gone.
+    ForgetEndpoint {
+        /// Which.
+        endpoint: EndpointId,
+    },
 }
 
 impl fmt::Display for Action {
@@ -183,6 +188,7 @@ impl fmt::Display for Action {
                 write!(f, "end {worker} on {host}: it took too long to become ready")
             }
             Self::MarkLost { worker, host, .. } => write!(f, "give up {worker}: {host} is lost"),
+            Self::ForgetEndpoint { endpoint } => write!(f, "forget {endpoint}"),
             Self::ForgetWorker { worker, fault: None } => write!(f, "forget {worker}"),
             Self::ForgetWorker { worker, fault: Some(fault) } => {
                 write!(f, "forget {worker}, unhealthy: {fault}")

@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Survey {
     pub(super) candidates: Vec<Candidate>,
     pub(super) others: BTreeMap<Unfit, u32>,
+    /// When the first of the hosts whose disk is failing may be tried again.
+    pub(super) disk_retry_at: Option<Timestamp>,
 }
 
 /// What this plan changes on one host.
@@ -55,6 +57,8 @@ pub(super) struct Draft<'a> {
     hosts: BTreeMap<&'a HostId, HostDraft<'a>>,
     /// Workers that this plan ends.
     ended: BTreeSet<WorkerId>,
+    /// Those of them that it ends because they took too long to become ready.
+    unready: BTreeSet<WorkerId>,
     /// Held starts that this plan moves to another host.
     moved: BTreeSet<WorkerId>,
     /// Held starts that this plan lets go.
@@ -71,6 +75,7 @@ impl<'a> Draft<'a> {
             plan: Plan::default(),
             hosts: BTreeMap::new(),
             ended: BTreeSet::new(),
+            unready: BTreeSet::new(),
             moved: BTreeSet::new(),
             released: BTreeSet::new(),
             surveys: BTreeMap::new(),
@@ -111,6 +116,15 @@ impl<'a> Draft<'a> {
 
     pub(super) fn end(&mut self, worker: &WorkerId) {
         self.ended.insert(worker.clone());
+    }
+
+    pub(super) fn end_unready(&mut self, worker: &WorkerId) {
+        self.end(worker);
+        self.unready.insert(worker.clone());
+    }
+
+    pub(super) fn is_unready(&self, worker: &WorkerId) -> bool {
+        self.unready.contains(worker)
     }
 
     pub(super) fn is_ended(&self, worker: &WorkerId) -> bool {

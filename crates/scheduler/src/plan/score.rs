@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use base::ByteSize;
+use base::{ByteSize, Timestamp};
 use serde::Serialize;
-use types::{HostId, Isolation, ModelKey, TenantId, WorkerId};
+use types::{EndpointId, ErrorCode, HostId, Isolation, ModelKey, TenantId, WorkerId};
 
 use super::draft::{Draft, HostView};
 use crate::{
@@ -29,8 +29,8 @@ pub enum RoomWhen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TimeStep(pub u32);
 
-/// How many steps there are: enough for ten years.
-const STEPS: usize = 172;
+/// How many steps there are: enough for ten years, the longest that anyone would wait.
+const STEPS: usize = 176;
 
 /// Where each step ends, in microseconds.
 const STEP_ENDS: [u64; STEPS] = step_ends();
@@ -69,6 +69,8 @@ pub struct Score {
     pub evict: ByteSize,
     /// Workers of the same endpoint there.
     pub spread: u32,
+    /// Workers of any endpoint there.
+    pub crowd: u32,
     /// The last word, so that no two hosts are equal.
     pub host: HostId,
 }
@@ -88,7 +90,7 @@ pub struct Candidate {
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Score { room, gpu_rank, time, evict, spread, host } = &self.score;
+        let Score { room, gpu_rank, time, evict, spread, crowd, host } = &self.score;
         let room = match room {
             RoomWhen::Now => "room now",
             RoomWhen::Later => "room later",
@@ -96,7 +98,7 @@ impl fmt::Display for Candidate {
         let seconds = self.time_to_ready.as_secs_f64();
         let missing = self.missing;
         write!(f, "{host}: {room}, gpu rank {gpu_rank}, ready in {seconds:.2} s (step {}), ", time.0)?;
-        write!(f, "{missing} missing, evicts {evict}, beside {spread}")
+        write!(f, "{missing} missing, evicts {evict}, beside {spread} of its own and {crowd} in all")
     }
 }
 
@@ -150,7 +152,7 @@ impl Unfit {
 /// What is to be placed.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
-    pub(super) endpoint: &'a types::EndpointId,
+    pub(super) endpoint: &'a EndpointId,
     pub(super) tenant: &'a TenantId,
     pub(super) need: &'a WorkerNeed,
     /// The held start that is to be placed again; it does not stand in its own way.
@@ -160,7 +162,7 @@ pub(super) struct Wish<'a> {
 /// Returns how good a host is for a worker, or why it can't take it.
 pub(super) fn assess(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> Result<Candidate, Unfit> {
     check_host(draft, host, wish)?;
-    let bytes = count_bytes(host, wish.need)?;
+    let bytes = count_bytes(host, wish.need, draft.now())?;
     let guests = || draft.guests(host).filter(|guest| guest.worker.is_none() || guest.worker != wish.itself);
     let mut room = host.room().clone();
     let held = guests().filter(|guest| guest.held).count();
@@ -193,6 +195,7 @@ pub(super) fn assess(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> 
         time: time_to_ready.into(),
         evict: bytes.evict,
         spread: u32::try_from(spread).unwrap_or(u32::MAX),
+        crowd: u32::try_from(guests().count()).unwrap_or(u32::MAX),
         host: host.id.clone(),
     };
     Ok(Candidate { score, missing: bytes.missing, time_to_ready, gpus: pick.uuids })
@@ -238,13 +241,13 @@ struct Bytes {
     evict: ByteSize,
 }
 
-fn count_bytes(host: &HostView<'_>, need: &WorkerNeed) -> Result<Bytes, Unfit> {
+fn count_bytes(host: &HostView<'_>, need: &WorkerNeed, now: Timestamp) -> Result<Bytes, Unfit> {
     let needed = |key: &ModelKey| need.models.iter().any(|model| model.key == *key);
     let (mut missing, mut new, mut total) = (ByteSize(0), ByteSize(0), ByteSize(0));
     for model in &need.models {
         let here = host.model(&model.key);
         let still = here.map_or(model.total, |here| here.state.missing(model.total));
-        if here.is_some_and(|here| is_disk_failing(&here.state)) {
+        if here.and_then(|here| disk_pause(&here.state)).is_some_and(|retry_at| retry_at > now) {
             return Err(Unfit::DiskFailing);
         }
         total += model.total;
@@ -273,14 +276,22 @@ fn count_bytes(host: &HostView<'_>, need: &WorkerNeed) -> Result<Bytes, Unfit> {
     }
 }
 
-/// Whether the host itself, not the hub, is why the last fetch failed: another host may do better.
-fn is_disk_failing(state: &FetchState) -> bool {
-    use types::ErrorCode;
+/// Returns when a host may be tried again whose disk failed to take the models of a need.
+pub(super) fn disk_retry_at(draft: &Draft<'_>, host: &HostView<'_>, need: &WorkerNeed) -> Option<Timestamp> {
+    let pauses = need.models.iter().filter_map(|model| disk_pause(&host.model(&model.key)?.state));
+    pauses.filter(|retry_at| *retry_at > draft.now()).min()
+}
+
+/// Returns the end of the pause after a failed fetch, when the host itself, not the hub, is why it failed: another
+/// host may do better.
+fn disk_pause(state: &FetchState) -> Option<Timestamp> {
     match state {
-        FetchState::Failed { fault, .. } => {
-            matches!(fault.code, ErrorCode::DiskFull | ErrorCode::DiskError | ErrorCode::StoreLocked)
+        FetchState::Failed { fault, retry_at, .. } => {
+            let is_local =
+                matches!(fault.code, ErrorCode::DiskFull | ErrorCode::DiskError | ErrorCode::StoreLocked);
+            is_local.then_some(*retry_at)
         }
-        FetchState::Wanted { .. } | FetchState::Fetching { .. } | FetchState::Ready => false,
+        FetchState::Wanted { .. } | FetchState::Fetching { .. } | FetchState::Ready => None,
     }
 }
 

@@ -5,17 +5,16 @@ use types::{EndpointId, HostId, WorkerId};
 use super::{
     Action, Candidate, RoomWhen, Start, Unfit,
     draft::{Draft, Survey},
-    score::{Wish, assess},
+    score::{Wish, assess, disk_retry_at},
     workers::{crash_pause, outlook},
 };
 use crate::{
-    fetch::FetchState,
     fleet::{Cordon, EndpointFacts, Fleet, Link, Subject, WorkerFacts},
     policy::CANDIDATES_SHOWN,
-    worker::WorkerState,
+    worker::{Ending, WorkerState},
 };
 
-/// Lets a held start go when its models are there and its host has room.
+/// Lets a held start go when its models are there and its host has room, unless its endpoint pauses after crashes.
 pub(super) fn release<'a>(draft: &mut Draft<'a>, worker: &WorkerId, facts: &'a WorkerFacts) {
     let Some(view) = draft.view(&facts.host) else {
         return;
@@ -24,7 +23,10 @@ pub(super) fn release<'a>(draft: &mut Draft<'a>, worker: &WorkerId, facts: &'a W
     if !takes_workers || !view.holds(&facts.need) {
         return;
     }
-    let pick = view.room().fits(&facts.need);
+    let pauses =
+        draft.fleet().endpoint(&facts.endpoint).is_some_and(|facts| crash_pause(draft, facts).is_some())
+            || any_crashing(draft, &facts.endpoint);
+    let pick = view.room().fits(&facts.need).filter(|_| !pauses);
     if matches!(facts.worker.state(), WorkerState::Initializing { .. }) {
         draft.act(Action::ModelsArrived { worker: worker.clone(), host: facts.host.clone() });
     }
@@ -43,6 +45,7 @@ pub(super) fn keep_or_move<'a>(draft: &mut Draft<'a>, worker: &'a WorkerId, fact
     let wish =
         Wish { endpoint: &facts.endpoint, tenant: &facts.tenant, need: &facts.need, itself: Some(worker) };
     let survey = survey(draft, wish);
+    draft.alarm(Subject::Endpoint(facts.endpoint.clone()), survey.disk_retry_at);
     let present = draft.view(&facts.host).map_or(Err(Unfit::Away), |view| assess(draft, &view, wish));
     let rival = survey.candidates.iter().find(|candidate| candidate.score.host != facts.host).cloned();
     draft.survey(&facts.endpoint, survey);
@@ -71,6 +74,15 @@ pub(super) fn keep_or_move<'a>(draft: &mut Draft<'a>, worker: &'a WorkerId, fact
     }
 }
 
+/// Keeps the models of workers that run where they run, also when nobody remembers having asked for them.
+pub(super) fn keep_models<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId) {
+    for (worker, facts) in draft.fleet().workers_of(endpoint) {
+        if facts.worker.is_live() && facts.worker.holds_room() && !draft.is_ended(worker) {
+            draft.place_models(endpoint, &facts.host, &facts.need);
+        }
+    }
+}
+
 /// Starts what the endpoint's scaler asks for.
 pub(super) fn start_workers<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId) {
     let fleet: &'a Fleet = draft.fleet();
@@ -79,12 +91,13 @@ pub(super) fn start_workers<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId)
     };
     let (wanted, live) = outlook(draft, endpoint, facts);
     draft.alarm(Subject::Endpoint(endpoint.clone()), wanted.more_at);
-    if crash_pause(draft, facts).is_some() || any_failing(draft, endpoint) {
+    if crash_pause(draft, facts).is_some() || any_failing(draft, endpoint) || any_crashing(draft, endpoint) {
         return;
     }
     for _ in live..wanted.workers {
         let wish = Wish { endpoint, tenant: &facts.tenant, need: &facts.need, itself: None };
         let survey = survey(draft, wish);
+        draft.alarm(Subject::Endpoint(endpoint.clone()), survey.disk_retry_at);
         let best = survey.candidates.first().cloned();
         draft.survey(endpoint, survey);
         let Some(best) = best else {
@@ -159,18 +172,34 @@ fn is_lost(draft: &mut Draft<'_>, facts: &WorkerFacts) -> bool {
     lost_at <= draft.now()
 }
 
-/// Whether a fetch that the start waits for failed. It is tried again where it is: what the hub refuses to one host it
+/// Whether a fetch that the start waits for failed and has not advanced since. It is tried again where it is: what the hub refuses to one host it
 /// refuses to the next. (A failing disk makes the host unfit before this is asked.)
 fn is_failing(draft: &Draft<'_>, facts: &WorkerFacts) -> bool {
     facts.need.models.iter().any(|model| {
         let held = draft.fleet().model(&facts.host, &model.key);
-        held.is_some_and(|held| matches!(held.state, FetchState::Failed { .. }))
+        held.is_some_and(|held| held.state.is_failing())
     })
 }
 
 fn any_failing(draft: &Draft<'_>, endpoint: &EndpointId) -> bool {
     let mut held = draft.fleet().workers_of(endpoint).filter(|(_, facts)| facts.worker.is_held());
     held.any(|(_, facts)| is_failing(draft, facts))
+}
+
+/// Whether a worker is about to count as crashed: the pause that follows is not known before its process has ended.
+fn any_crashing(draft: &Draft<'_>, endpoint: &EndpointId) -> bool {
+    draft.fleet().workers_of(endpoint).any(|(worker, facts)| match facts.worker.state() {
+        WorkerState::Draining { ending: Ending::Unhealthy { .. }, .. } => true,
+        WorkerState::Starting { .. } => draft.is_unready(worker),
+        WorkerState::Initializing { .. }
+        | WorkerState::Throttled { .. }
+        | WorkerState::Launching { .. }
+        | WorkerState::Idle { .. }
+        | WorkerState::Running { .. }
+        | WorkerState::Draining { .. }
+        | WorkerState::Stopped { .. }
+        | WorkerState::Unhealthy { .. } => false,
+    })
 }
 
 /// Returns the fleet's own id of a candidate's host.
@@ -184,7 +213,13 @@ fn survey(draft: &Draft<'_>, wish: Wish<'_>) -> Survey {
     let mut survey = Survey::default();
     for view in draft.views() {
         match assess(draft, &view, wish) {
-            Err(unfit) => *survey.others.entry(unfit).or_default() += 1,
+            Err(unfit) => {
+                *survey.others.entry(unfit).or_default() += 1;
+                if unfit == Unfit::DiskFailing {
+                    let retry_at = disk_retry_at(draft, &view, wish.need);
+                    survey.disk_retry_at = [survey.disk_retry_at, retry_at].into_iter().flatten().min();
+                }
+            }
             Ok(candidate) => {
                 let best = &mut survey.candidates;
                 let at = best.partition_point(|other| other.score < candidate.score);

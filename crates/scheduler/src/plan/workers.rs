@@ -7,7 +7,7 @@ use super::{Action, draft::Draft};
 use crate::{
     fleet::{EndpointFacts, Fleet, Lifecycle, Link, Subject, WorkerFacts},
     scale::{Wanted, Workforce, wanted},
-    worker::{StopReason, WorkerState},
+    worker::{StopReason, Worker, WorkerState},
 };
 
 type Member<'a> = (&'a WorkerId, &'a WorkerFacts);
@@ -25,6 +25,9 @@ pub(super) fn end_workers<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId) {
         .filter(|(worker, facts)| facts.worker.is_live() && !draft.is_ended(worker))
         .collect();
     if facts.lifecycle == Lifecycle::Deleting {
+        if fleet.workers_of(endpoint).next().is_none() {
+            draft.act(Action::ForgetEndpoint { endpoint: endpoint.clone() });
+        }
         live.into_iter().for_each(|member| end(draft, member, StopReason::EndpointDeleted));
         return;
     }
@@ -54,10 +57,14 @@ pub(super) fn outlook(draft: &Draft<'_>, endpoint: &EndpointId, facts: &Endpoint
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let force = Workforce {
         live: count(members.len()),
-        coming: count(members.iter().filter(|(_, facts)| facts.worker.is_coming()).count()),
+        free: count(members.iter().filter(|(_, facts)| is_free(&facts.worker)).count()),
         latest_start: members.iter().map(|(_, facts)| facts.created_at).max(),
     };
     (wanted(&facts.scaling, &facts.demand, &force, draft.now()), force.live)
+}
+
+fn is_free(worker: &Worker) -> bool {
+    worker.is_coming() || matches!(worker.state(), WorkerState::Idle { .. })
 }
 
 /// Returns until when an endpoint pauses after crashes, if it does.
@@ -99,7 +106,7 @@ fn end_unready(draft: &mut Draft<'_>, endpoint: &EndpointId, facts: &EndpointFac
         draft.alarm(Subject::Endpoint(endpoint.clone()), Some(until));
         let is_connected = draft.fleet().host(&member.host).is_some_and(|host| host.link == Link::Connected);
         if until <= draft.now() && is_connected {
-            draft.end(worker);
+            draft.end_unready(worker);
             draft.act(Action::MarkUnhealthy { worker: (*worker).clone(), host: member.host.clone() });
         }
     }

@@ -1,4 +1,6 @@
 //! The drivers under test: one conformance suite for all, and what only real processes can show.
 
 mod conformance;
+mod hostile;
 mod support;
+mod unprivileged;

@@ -14,8 +14,13 @@ use types::{CommandLine, WorkerId, WorkerLimits};
 /// Every wait of a test ends after this, on the busiest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The program of the tests, as a shim or as a worker.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_shim-for-tests");
+/// Names a copy of the tests' program, for a user who may not see where it was built.
+pub(crate) const PROGRAM_VARIABLE: &str = "LARDER_TEST_PROGRAM";
+
+/// Returns the program of the tests, which is a shim and many kinds of workers.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os(PROGRAM_VARIABLE).map_or_else(|| env!("CARGO_BIN_EXE_shim-for-tests").into(), PathBuf::from)
+}
 
 /// What a worker of a case does.
 pub(crate) enum Behaviour {
@@ -109,6 +114,20 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    /// Ends what a case that failed has left running.
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.folder.path().join("run")).into_iter().flatten().flatten() {
+            let record = std::fs::read(entry.path().join("worker.json")).unwrap_or_default();
+            let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
+            let shim = record["processes"]["shim"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            if let (Some(shim), false) = (shim.and_then(rustix::process::Pid::from_raw), entry.path().join("exit.json").exists()) {
+                let _ = rustix::process::kill_process(shim, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
 fn driver(kind: Kind, folder: &TempDir, sim: Option<&Arc<SimDriver>>) -> Arc<dyn Driver> {
     let confinement = match kind {
         Kind::Sim => return Arc::<SimDriver>::clone(sim.expect("a simulated host has one")),
@@ -117,7 +136,7 @@ fn driver(kind: Kind, folder: &TempDir, sim: Option<&Arc<SimDriver>>) -> Arc<dyn
     };
     let options = ProcessOptions {
         run_folder: folder.path().join("run"),
-        shim: ShimProgram { program: PathBuf::from(PROGRAM), arguments: vec!["shim".to_owned()] },
+        shim: ShimProgram { program: program(), arguments: vec!["shim".to_owned()] },
         confinement,
         protected: vec![folder.path().join("data")],
     };

@@ -10,7 +10,7 @@
 //! repos = ["acme/secret"]     # the gated and private repositories that it opens
 //! ```
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use base::Redacted;
 use serde::Deserialize;
@@ -41,6 +41,7 @@ pub enum RepoAccess {
 /// Which repositories are not public, and which tokens open them. The default: all public, no token known.
 #[derive(Clone, Debug, Default)]
 pub struct AccessRules {
+    /// By the name in lower case: a rule that is spelt otherwise than its folder must not leave it open.
     repos: BTreeMap<RepoName, RepoAccess>,
     tokens: Vec<TokenRule>,
 }
@@ -137,8 +138,12 @@ impl AccessRules {
     /// # Errors
     /// [`AccessRulesError`] by condition.
     pub fn read(path: &std::path::Path) -> Result<Self, AccessRulesError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| AccessRulesError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| AccessRulesError::Unreadable { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!(file = %path.display(), "others may read the tokens in this file; chmod 600 it");
+        }
         Self::parse(&text)
     }
 
@@ -168,13 +173,27 @@ impl AccessRules {
             let digest = Redacted::new(Sha256::digest(text).into());
             tokens.push(TokenRule { digest, user: section.user, repos: section.repos });
         }
-        let repos = file.repos.into_iter().map(|(name, section)| (name, section.access)).collect();
+        let mut repos = BTreeMap::new();
+        for (name, section) in file.repos {
+            if repos.insert(name.to_lowercase(), section.access).is_some_and(|other| other != section.access)
+            {
+                return Err(invalid(format!("{name} has two rules, in different spellings")));
+            }
+        }
         Ok(Self { repos, tokens })
     }
 
     /// Returns who may read a repository.
     pub fn access_of(&self, repo: &RepoName) -> RepoAccess {
-        self.repos.get(repo).copied().unwrap_or_default()
+        self.repos.get(&repo.to_lowercase()).copied().unwrap_or_default()
+    }
+
+    /// Returns the names of rules and grants that mean none of these repositories.
+    pub(crate) fn unmatched<'a>(&'a self, there: &[&RepoName]) -> Vec<&'a RepoName> {
+        let lower: Vec<RepoName> = there.iter().map(|name| name.to_lowercase()).collect();
+        let rules = self.repos.keys().filter(|name| !lower.contains(name));
+        let grants = self.tokens.iter().flat_map(|token| &token.repos).filter(|name| !there.contains(name));
+        rules.chain(grants).collect()
     }
 
     /// Returns whose token this is. Takes the same time for every token of the rules.

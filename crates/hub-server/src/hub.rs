@@ -6,7 +6,7 @@
 mod answers;
 mod files;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -19,7 +19,7 @@ use http::{
     header::{AUTHORIZATION, LOCATION, RANGE},
     request::Parts,
 };
-use types::RepoName;
+use types::{RepoName, Revision};
 use web::Peer;
 
 use crate::{
@@ -49,15 +49,17 @@ pub(crate) struct Hub {
 /// The parts of the options that requests need.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// For messages only; files are reached through the shelf.
+    pub(crate) folder: PathBuf,
     pub(crate) page_entries_max: usize,
-    pub(crate) link_lifetime: std::time::Duration,
+    pub(crate) link_lifetime: Duration,
     pub(crate) rate_max: Option<ByteSize>,
     /// How clients reach this origin, when it is not by the address that they name.
     pub(crate) public_url: Option<String>,
     /// How clients reach the origin of the bytes, when it is not by the address below.
     pub(crate) cdn_url: Option<String>,
-    pub(crate) address: std::net::SocketAddr,
-    pub(crate) cdn_address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) cdn_address: SocketAddr,
 }
 
 /// A request whose repository was found and may be seen.
@@ -66,7 +68,7 @@ pub(crate) struct Granted<'a> {
     pub(crate) repo: RepoName,
     pub(crate) access: RepoAccess,
     pub(crate) faults: Faults,
-    pub(crate) branches: &'a std::collections::BTreeMap<types::Revision, String>,
+    pub(crate) branches: &'a BTreeMap<Revision, String>,
 }
 
 impl From<ShelfError> for Refusal {

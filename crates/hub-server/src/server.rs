@@ -152,13 +152,16 @@ impl HubServer {
         entropy: Entropy,
     ) -> Result<Self, HubServerError> {
         let path = options.folder.clone();
-        let folder = blocking(move || {
+        let (folder, catalogue) = blocking(move || {
             let folder = Folder::open(&path)?;
-            folder.catalogue()?;
-            Ok(folder)
+            let catalogue = folder.catalogue()?;
+            Ok((folder, catalogue))
         })
         .await
         .map_err(|source| HubServerError::Folder { path: options.folder.clone(), source })?;
+        for name in options.access.unmatched(&catalogue.keys().collect::<Vec<_>>()) {
+            tracing::warn!(repo = %name, "the access rules name a repository that is not in the folder");
+        }
         let (listener, address) = bind(options.listen).await?;
         let (cdn_listener, cdn_address) = bind(options.cdn_listen).await?;
         let hub = Hub {
@@ -170,6 +173,7 @@ impl HubServer {
             requests: RequestLog::default(),
             clock,
             settings: Settings {
+                folder: options.folder,
                 page_entries_max: options.page_entries_max.max(1),
                 link_lifetime: options.link_lifetime,
                 rate_max: options.rate_max,
@@ -264,7 +268,7 @@ impl HubHandle {
     /// [`HubServerError::Folder`].
     pub async fn repos(&self) -> Result<Vec<RepoSummary>, HubServerError> {
         let catalogue = self.0.shelf.catalogue().await.map_err(|error: ShelfError| {
-            HubServerError::Folder { path: PathBuf::new(), source: io::Error::other(error) }
+            HubServerError::Folder { path: self.0.settings.folder.clone(), source: io::Error::other(error) }
         })?;
         let summary = catalogue.iter().map(|(name, branches)| RepoSummary {
             name: name.clone(),

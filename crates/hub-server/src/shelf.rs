@@ -1,7 +1,6 @@
 //! Repositories and branches as they are now: looked up by name, read again when they may have changed.
 //!
-//! Owns no task. Readers that come at once share one reading; the first of them drives it, and when that one goes
-//! away the next does.
+//! Owns no task. Those who ask at once share one reading; each of them drives it, so it goes on when one goes away.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -76,13 +75,15 @@ impl From<io::Error> for ShelfError {
     }
 }
 
-/// Reads something at most once at a time and keeps it for a while.
 type Reading<T> = Shared<BoxFuture<'static, Result<Arc<T>, ShelfError>>>;
 
+/// Something that is read at most once at a time and kept for a while.
 #[derive(Debug)]
 struct Slot<T> {
+    /// The latest result, and when its reading began.
     kept: Option<(Timestamp, Arc<T>)>,
-    reading: Option<Reading<T>>,
+    /// The reading under way, and when it began.
+    reading: Option<(Timestamp, Reading<T>)>,
 }
 
 impl<T> Default for Slot<T> {
@@ -100,7 +101,7 @@ pub(crate) struct Shelf {
     rescan_after: Duration,
     catalogue: Mutex<Slot<Catalogue>>,
     /// By the folder that holds the branch.
-    branches: Mutex<HashMap<String, Slot<Branch>>>,
+    branches: Mutex<HashMap<String, Arc<Mutex<Slot<Branch>>>>>,
 }
 
 impl Shelf {
@@ -126,48 +127,30 @@ impl Shelf {
 
     /// Returns the repositories that there are.
     pub(crate) async fn catalogue(&self) -> Result<Arc<Catalogue>, ShelfError> {
-        let now = self.clock.now();
-        let reading = {
-            let mut slot = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalogue = current(&self.catalogue, &self.clock, self.rescan_after, || {
             let folder = Arc::clone(&self.folder);
-            match slot.current_or_reading(now, self.rescan_after, || {
-                async move { Ok(Arc::new(blocking(move || folder.catalogue()).await?)) }.boxed()
-            }) {
-                Current::Kept(kept) => return Ok(kept),
-                Current::Reading(reading) => reading,
-            }
-        };
-        let result = reading.clone().await;
-        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner).finish(&reading, now, &result);
-        if let Ok(catalogue) = &result {
-            let there: HashSet<&String> = catalogue.values().flat_map(BTreeMap::values).collect();
-            let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-            branches.retain(|folder, _| there.contains(folder));
-        }
-        result
+            async move { Ok(Arc::new(blocking(move || folder.catalogue()).await?)) }.boxed()
+        })
+        .await?;
+        let there: HashSet<&String> = catalogue.values().flat_map(BTreeMap::values).collect();
+        self.branches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|folder, _| there.contains(folder));
+        Ok(catalogue)
     }
 
     /// Returns the branch that a folder of the catalogue holds.
     pub(crate) async fn branch(&self, branch_folder: &str) -> Result<Arc<Branch>, ShelfError> {
-        let now = self.clock.now();
-        let reading = {
+        let slot = {
             let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = branches.entry(branch_folder.to_owned()).or_default();
-            let (folder, identities) = (Arc::clone(&self.folder), Arc::clone(&self.identities));
-            let place = branch_folder.to_owned();
-            match slot
-                .current_or_reading(now, self.rescan_after, || read_branch(folder, identities, place).boxed())
-            {
-                Current::Kept(kept) => return Ok(kept),
-                Current::Reading(reading) => reading,
-            }
+            Arc::clone(branches.entry(branch_folder.to_owned()).or_default())
         };
-        let result = reading.clone().await;
-        let mut branches = self.branches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = branches.get_mut(branch_folder) {
-            slot.finish(&reading, now, &result);
-        }
-        result
+        current(&slot, &self.clock, self.rescan_after, || {
+            let (folder, identities) = (Arc::clone(&self.folder), Arc::clone(&self.identities));
+            read_branch(folder, identities, branch_folder.to_owned()).boxed()
+        })
+        .await
     }
 
     /// Finds a revision of a repository: a branch by its name or its full ref, or the commit of one of them.
@@ -209,27 +192,40 @@ impl Shelf {
     }
 }
 
-enum Current<T> {
-    Kept(Arc<T>),
-    Reading(Reading<T>),
+/// Returns what a slot holds, read no longer than `keep` before this call.
+///
+/// A reading that began earlier is waited for (it may be hashing what is needed here too) and followed by another.
+async fn current<T>(
+    slot: &Mutex<Slot<T>>,
+    clock: &Clock,
+    keep: Duration,
+    read: impl Fn() -> BoxFuture<'static, Result<Arc<T>, ShelfError>>,
+) -> Result<Arc<T>, ShelfError> {
+    let arrived = clock.now();
+    let mut waited_for_another = false;
+    loop {
+        let (begun, reading) = {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            match &slot.kept {
+                Some((begun, kept)) if arrived.since(*begun) < keep => return Ok(Arc::clone(kept)),
+                Some(_) | None => slot.reading.get_or_insert_with(|| (clock.now(), read().shared())).clone(),
+            }
+        };
+        let result = reading.clone().await;
+        slot.lock().unwrap_or_else(PoisonError::into_inner).finish(begun, &reading, &result);
+        let found = result?;
+        // The second reading began after the first had ended, whatever a corrected clock says.
+        if begun + keep >= arrived || waited_for_another {
+            return Ok(found);
+        }
+        waited_for_another = true;
+    }
 }
 
 impl<T> Slot<T> {
-    fn current_or_reading(
-        &mut self,
-        now: Timestamp,
-        keep: Duration,
-        read: impl FnOnce() -> BoxFuture<'static, Result<Arc<T>, ShelfError>>,
-    ) -> Current<T> {
-        match &self.kept {
-            Some((since, kept)) if now.since(*since) < keep => Current::Kept(Arc::clone(kept)),
-            Some(_) | None => Current::Reading(self.reading.get_or_insert_with(|| read().shared()).clone()),
-        }
-    }
-
     /// Keeps the result of a reading, unless another reading has begun since.
-    fn finish(&mut self, reading: &Reading<T>, begun: Timestamp, result: &Result<Arc<T>, ShelfError>) {
-        if !self.reading.as_ref().is_some_and(|running| running.ptr_eq(reading)) {
+    fn finish(&mut self, begun: Timestamp, reading: &Reading<T>, result: &Result<Arc<T>, ShelfError>) {
+        if !self.reading.as_ref().is_some_and(|(_, running)| running.ptr_eq(reading)) {
             return;
         }
         self.reading = None;
@@ -319,5 +315,44 @@ mod tests {
         check("Org/One", Some("Org/One"));
         check("ORG/ONE", None);
         check("acme/none", None);
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_a_reading_that_began_after_they_came() {
+        let time = base::ManualTime::starting_at(Timestamp::from_millis(1000));
+        let clock = Clock::Manual(Arc::clone(&time));
+        let slot = Mutex::new(Slot::<usize>::default());
+        let readings = std::sync::atomic::AtomicUsize::new(0);
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let read = || {
+            let number = readings.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(Arc::new(number))
+            }
+            .boxed()
+        };
+        let keep = Duration::from_secs(1);
+        let ask = || current(&slot, &clock, keep, read);
+        // The first two share a reading; the first goes away before it ends.
+        let mut first = Box::pin(ask());
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut second = Box::pin(ask());
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        // The third comes too late to be content with it.
+        time.advance(Duration::from_secs(2));
+        let mut third = Box::pin(ask());
+        assert!(futures::poll!(&mut third).is_pending());
+        gate.add_permits(1);
+        assert_eq!(*second.await.unwrap(), 1);
+        assert!(futures::poll!(&mut third).is_pending());
+        gate.add_permits(1);
+        assert_eq!(*third.await.unwrap(), 2);
+        assert_eq!(*ask().await.unwrap(), 2);
+        time.advance(keep);
+        gate.add_permits(1);
+        assert_eq!(*ask().await.unwrap(), 3);
     }
 }

@@ -43,6 +43,7 @@ fn each_caller_gets_what_the_hub_would_give() {
     let (nobody, alice, bob, stranger) = (None, Some("hf_alice"), Some("hf_bob"), Some("hf_mallory"));
     for caller in [nobody, alice, bob] {
         check(caller, Some("acme/unnamed"), "ok", "ok");
+        check(caller, Some("ACME/Gone"), "403 -", "403 -");
         check(caller, Some("acme/open"), "ok", "ok");
         check(caller, Some("acme/gone"), "403 -", "403 -");
     }
@@ -73,10 +74,20 @@ fn rules_that_mean_nothing_are_refused_without_showing_tokens() {
     check("[repos.\"a/b\"]\naccess = \"public\"\nlevel = 3", "line 3: unknown field `level`");
     check("[repo.\"a/b\"]\naccess = \"public\"", "unknown field `repo`");
     check("[repos.\"../b\"]\naccess = \"public\"", "is not a model reference");
+    check("[repos.\"a/b\"]\naccess = \"gated\"\n[repos.\"A/b\"]\naccess = \"public\"", "a/b has two rules");
     check("[[tokens]]\ntoken = \"hf_secret\"", "missing field `user`");
     check("[[tokens]]\ntoken = \"hf_secret\" user = 1", "line 2");
     check("[[tokens]]\ntoken = \"\"\nuser = \"a\"", "the token of a is empty");
     check("[[tokens]]\ntoken = \"hf_secret x\"\nuser = \"a\"", "the token of a is empty or holds a space");
+}
+
+#[test]
+fn names_that_mean_nothing_are_known() {
+    let rules = AccessRules::parse(RULES).unwrap();
+    let there = ["Acme/Gated", "acme/open", "acme/gone"].map(|name| name.parse().unwrap());
+    let unmatched: Vec<&str> =
+        rules.unmatched(&there.iter().collect::<Vec<_>>()).iter().map(|name| name.as_str()).collect();
+    assert_eq!(unmatched, ["acme/private", "acme/gated", "acme/private"]);
 }
 
 #[test]

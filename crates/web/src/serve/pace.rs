@@ -123,7 +123,24 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        collection::vec,
+        prelude::{prop_assert, prop_assert_eq, proptest},
+        sample,
+    };
+
     use super::*;
+
+    const EVENTS: [Event; 5] =
+        [Event::Received, Event::Request, Event::Answered, Event::Sent, Event::Blocked];
+
+    const LIMITS: Limits = Limits {
+        idle: Duration::from_secs(75),
+        head: Duration::from_secs(10),
+        send_stall: Duration::from_secs(60),
+        head_bytes: 0,
+        headers: 0,
+    };
 
     #[derive(Clone, Copy, Debug)]
     enum Event {
@@ -136,27 +153,59 @@ mod tests {
 
     /// Plays events, each a second after the one before; returns the deadline in seconds after the last, and why.
     fn check(events: &[Event], expected: Option<(u64, Overdue)>) {
-        let limits = Limits {
-            idle: Duration::from_secs(75),
-            head: Duration::from_secs(10),
-            send_stall: Duration::from_secs(60),
-            head_bytes: 0,
-            headers: 0,
-        };
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         for event in events {
             now += Duration::from_secs(1);
-            match event {
-                Event::Received => pace.received(now),
-                Event::Request => pace.request(),
-                Event::Answered => pace.answered(now),
-                Event::Sent => pace.sent(now),
-                Event::Blocked => pace.blocked(now),
+            play(&mut pace, *event, now);
+        }
+        let deadline = pace.deadline(&LIMITS).map(|(at, why)| ((at - now).as_secs(), why));
+        assert_eq!(deadline, expected, "{events:?}");
+    }
+
+    fn play(pace: &mut Pace, event: Event, now: Instant) {
+        match event {
+            Event::Received => pace.received(now),
+            Event::Request => pace.request(),
+            Event::Answered => pace.answered(now),
+            Event::Sent => pace.sent(now),
+            Event::Blocked => pace.blocked(now),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_gains_time_only_by_doing_its_part(
+            events in vec((sample::select(&EVENTS), 0u64..20), 0..60),
+        ) {
+            let mut now = Instant::now();
+            let mut pace = Pace::new(now);
+            for (event, seconds) in events {
+                now += Duration::from_secs(seconds);
+                let before = pace.deadline(&LIMITS);
+                play(&mut pace, event, now);
+                let after = pace.deadline(&LIMITS);
+                // Whatever happens, a deadline is near: nobody holds a connection for good without a request.
+                if let Some((at, _)) = after {
+                    prop_assert!(at <= now + LIMITS.idle);
+                }
+                match event {
+                    // A head that drips, or an answer that stays blocked, gets no more time.
+                    Event::Received | Event::Blocked => match (before, after) {
+                        (Some((old, Overdue::Idle)), Some((new, Overdue::Head))) => {
+                            prop_assert!(matches!(event, Event::Received) && new == now + LIMITS.head, "{old:?}");
+                        }
+                        (Some(before), Some(after)) => prop_assert_eq!(before, after),
+                        (None, Some((at, why))) => prop_assert_eq!((at, why), (now + LIMITS.send_stall, Overdue::SendStall)),
+                        (None, None) => {}
+                        (Some(_), None) => prop_assert!(false, "{event:?} lifted a limit"),
+                    },
+                    Event::Request => prop_assert_eq!(after, None),
+                    Event::Answered => prop_assert_eq!(after, Some((now + LIMITS.idle, Overdue::Idle))),
+                    Event::Sent => prop_assert!(!matches!(after, Some((_, Overdue::SendStall)))),
+                }
             }
         }
-        let deadline = pace.deadline(&limits).map(|(at, why)| ((at - now).as_secs(), why));
-        assert_eq!(deadline, expected, "{events:?}");
     }
 
     #[test]

@@ -94,15 +94,10 @@ impl Connection {
 
     /// Ends the shim by force. It having ended is fine.
     pub(super) fn end_shim(&self) -> io::Result<()> {
-        end(&self.pidfd)
-    }
-}
-
-/// Ends a process by force. It having ended is fine.
-pub(super) fn end(pidfd: &OwnedFd) -> io::Result<()> {
-    match pidfd_send_signal(pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

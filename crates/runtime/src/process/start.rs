@@ -1,6 +1,12 @@
 //! Starting a worker: a place for it, a shim, the order, and the answer.
 
-use std::{collections::HashMap, net::TcpListener, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{Shutdown, TcpListener},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::process::Child;
 use types::{CommandLine, Isolation, WorkerId, WorkerLimits};
@@ -13,12 +19,14 @@ use super::{
 };
 use crate::{
     DriverError, DriverEvent, Egress, Relay, ResolvedStart, Started,
-    protocol::{Enclosure, Reply, Running, Spec},
+    protocol::{Enclosure, Reply, Request, Running, Spec, write_frame},
     records::RunFolder,
 };
 
 /// The system's shortest program, for finding out whether any worker could run.
 const PROBE_PROGRAM: &str = "/bin/true";
+/// It ends at once; taking its control groups away can take half a second.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts a worker.
 pub(super) async fn start(driver: &ProcessDriver, start: ResolvedStart) -> Result<Started, DriverError> {
@@ -86,12 +94,22 @@ async fn try_identity(driver: &ProcessDriver, own_ids: bool) -> Result<(), Drive
     };
     let spec = resolve::spec(start, folder.path().to_owned(), enclosure, slot, &[])?;
     let result = match launch(driver, spec, kind).await {
+        Ok(launched) => await_end(launched).await,
         // A system without that program can run workers all the same.
-        Ok(_) | Err(DriverError::ProgramNotFound { .. } | DriverError::ProgramRefused { .. }) => Ok(()),
+        Err(DriverError::ProgramNotFound { .. } | DriverError::ProgramRefused { .. }) => Ok(()),
         Err(error) => Err(error),
     };
     folder.delete().map_err(unusable)?;
     result
+}
+
+/// Waits until a probe's shim has put everything away.
+async fn await_end(launched: Launched) -> Result<(), DriverError> {
+    let mut shim = launched.shim;
+    let mut parts = shim.keep();
+    let waited = tokio::time::timeout(PROBE_TIMEOUT, parts.child.wait()).await;
+    let ended = waited.map_err(std::io::Error::from).and_then(|status| status);
+    ended.map(drop).map_err(|source| DriverError::ShimSilent { source })
 }
 
 /// Whether this process may give workers users of their own.
@@ -141,7 +159,7 @@ struct ShimParts {
     socket: std::os::unix::net::UnixStream,
 }
 
-/// Ends a shim, and with it its worker, unless somebody keeps it.
+/// Lets a shim end its worker and itself, unless somebody keeps it.
 struct ShimGuard(Option<ShimParts>);
 
 impl ShimGuard {
@@ -151,11 +169,14 @@ impl ShimGuard {
 }
 
 impl Drop for ShimGuard {
+    /// A shim that has told already that its worker runs reads the request; one that has not finds nobody to tell.
+    /// Either way it takes away what it made, which it could not if it were ended by force.
     fn drop(&mut self) {
-        if let Some(parts) = &self.0
-            && let Err(error) = connection::end(&parts.pidfd)
-        {
-            tracing::error!(%error, "a shim that is not needed could not be ended");
+        if let Some(parts) = &self.0 {
+            let asked = write_frame(&parts.socket, &Request::Kill, &[]);
+            if let Err(error) = asked.and_then(|()| parts.socket.shutdown(Shutdown::Both)) {
+                tracing::debug!(%error, "a shim that is not needed has ended already");
+            }
         }
     }
 }

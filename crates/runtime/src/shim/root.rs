@@ -188,7 +188,8 @@ fn open_sources(spec: &Spec, users: Users<'_>) -> Result<Sources, Refusal> {
 
 /// Makes `root` the root and lets the host's go.
 fn pivot(root: &OwnedFd, place: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(place)?;
+    // Only this: when the worker's folder is gone, nobody wants the worker any more.
+    fs::create_dir(place)?;
     mount::attach(root, place)?;
     rustix::process::fchdir(root)?;
     // The old root then lies on top of the new one and is taken away (pivot_root(2), "pivot_root(".", ".")").

@@ -65,7 +65,10 @@ fn describe() {
     for line in status.lines().filter(|line| line.starts_with("Cap") || line.starts_with("NoNew")) {
         println!("= {}", line.replace('\t', " "));
     }
-    println!("= Seccomp {}", status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap_or("?").trim());
+    println!(
+        "= Seccomp {}",
+        status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap_or("?").trim()
+    );
 }
 
 /// Tries to change a model, through one of its spellings.
@@ -154,7 +157,8 @@ fn steal(secret: &Path, views: &[PathBuf]) {
     for spelling in spellings {
         let read = File::open(&spelling).and_then(|mut file| file.read_to_end(&mut Vec::new()));
         tell(&format!("read {spelling}"), read);
-        let listed = Path::new(&spelling).parent().map_or_else(|| Err(io::ErrorKind::NotFound.into()), fs::read_dir);
+        let listed =
+            Path::new(&spelling).parent().map_or_else(|| Err(io::ErrorKind::NotFound.into()), fs::read_dir);
         tell(&format!("list the folder of {spelling}"), listed);
     }
     let link = PathBuf::from("/tmp/link");
@@ -177,7 +181,8 @@ fn make_devices() {
         ("memory", libc::S_IFCHR, 1, 1),
         ("kernel log", libc::S_IFCHR, 1, 11),
     ];
-    for folder in ["/tmp", "/app", "/home/worker", "/dev", "/dev/shm", "/runpod-volume/huggingface-cache/hub"] {
+    for folder in ["/tmp", "/app", "/home/worker", "/dev", "/dev/shm", "/runpod-volume/huggingface-cache/hub"]
+    {
         for (name, kind, major, minor) in kinds {
             let path = c_string(format!("{folder}/device-{major}-{minor}"));
             // SAFETY: the path is NUL-terminated and lives during the call.
@@ -189,7 +194,20 @@ fn make_devices() {
 
 /// Tries to see what the first process of the namespace sees.
 fn look_into_first_process() {
-    for name in ["root/", "cwd/", "fd", "fdinfo/0", "environ", "mem", "maps", "map_files", "auxv", "stack", "syscall", "io"] {
+    for name in [
+        "root/",
+        "cwd/",
+        "fd",
+        "fdinfo/0",
+        "environ",
+        "mem",
+        "maps",
+        "map_files",
+        "auxv",
+        "stack",
+        "syscall",
+        "io",
+    ] {
         let path = format!("/proc/1/{name}");
         let result = if name.ends_with('/') || name == "fd" || name == "map_files" {
             fs::read_dir(&path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()).map(|_| ())
@@ -230,7 +248,9 @@ fn change_machine() {
     }
     tell("map other users", fs::write("/proc/self/uid_map", "0 0 4294967295"));
     tell("be ended last of all", fs::write("/proc/self/oom_score_adj", "-1000"));
-    for path in ["/sys/fs/cgroup", "/sys/kernel", "/sys/firmware", "/boot", "/var/lib", "/root/.ssh", "/etc/shadow"] {
+    for path in
+        ["/sys/fs/cgroup", "/sys/kernel", "/sys/firmware", "/boot", "/var/lib", "/root/.ssh", "/etc/shadow"]
+    {
         tell(&format!("see {path}"), fs::metadata(path));
     }
     for path in ["/proc/kcore", "/proc/kmsg"] {

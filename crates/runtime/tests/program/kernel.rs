@@ -29,7 +29,10 @@ pub(crate) fn harm_mount(path: &CStr, tell: &dyn Fn(&str, io::Result<()>)) {
         told("unmount", libc::umount2(path.as_ptr(), 0).into());
         told("unmount lazily", libc::umount2(path.as_ptr(), libc::MNT_DETACH).into());
         let (at, size) = (libc::AT_FDCWD, size_of_val(&writable));
-        told("mount_setattr", libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), 0, writable.as_ptr(), size));
+        told(
+            "mount_setattr",
+            libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), 0, writable.as_ptr(), size),
+        );
         told("open_tree", libc::syscall(libc::SYS_open_tree, at, path.as_ptr(), 1));
         told("fspick", libc::syscall(libc::SYS_fspick, at, path.as_ptr(), 0));
         told("move_mount", libc::syscall(libc::SYS_move_mount, at, path.as_ptr(), at, c"/tmp".as_ptr(), 0));
@@ -113,8 +116,20 @@ fn reach_processes() {
         tell("ptrace attach", answer(libc::ptrace(libc::PTRACE_ATTACH, 1, none, none)));
         tell("ptrace seize", answer(libc::ptrace(libc::PTRACE_SEIZE, 1, none, none)));
         tell("ptrace traceme", answer(libc::ptrace(libc::PTRACE_TRACEME, 0, none, none)));
-        tell("read its memory", answer(i64::try_from(libc::process_vm_readv(1, &raw const local, 1, &raw const remote, 1, 0)).unwrap_or(-1)));
-        tell("write its memory", answer(i64::try_from(libc::process_vm_writev(1, &raw const local, 1, &raw const remote, 1, 0)).unwrap_or(-1)));
+        tell(
+            "read its memory",
+            answer(
+                i64::try_from(libc::process_vm_readv(1, &raw const local, 1, &raw const remote, 1, 0))
+                    .unwrap_or(-1),
+            ),
+        );
+        tell(
+            "write its memory",
+            answer(
+                i64::try_from(libc::process_vm_writev(1, &raw const local, 1, &raw const remote, 1, 0))
+                    .unwrap_or(-1),
+            ),
+        );
         let first = libc::syscall(libc::SYS_pidfd_open, 1, 0);
         tell("take its files", answer(libc::syscall(libc::SYS_pidfd_getfd, first, 0, 0)));
         tell("kcmp", answer(libc::syscall(libc::SYS_kcmp, 1, 1, 2, 0, 0)));
@@ -159,7 +174,9 @@ fn reach_kernel() {
             libc::SYS_keyctl => unsafe { libc::syscall(number, nothing, bad, nothing) },
             libc::SYS_io_uring_setup => unsafe { libc::syscall(number, 1, bad) },
             libc::SYS_fanotify_init => unsafe { libc::syscall(number, 0x200, nothing) },
-            libc::SYS_perf_event_open => unsafe { libc::syscall(number, bad, nothing, nothing, bad, nothing) },
+            libc::SYS_perf_event_open => unsafe {
+                libc::syscall(number, bad, nothing, nothing, bad, nothing)
+            },
             _ => unsafe { libc::syscall(number, bad, bad, many, bad, nothing) },
         };
         tell(name, answer(result));
@@ -195,7 +212,10 @@ fn use_other_interfaces() {
         let mut status = 0;
         libc::waitpid(child, &raw mut status, 0);
         let ended = libc::WIFSIGNALED(status);
-        tell("the 32-bit interface", if ended { Err(io::Error::from_raw_os_error(libc::WTERMSIG(status))) } else { Ok(()) });
+        tell(
+            "the 32-bit interface",
+            if ended { Err(io::Error::from_raw_os_error(libc::WTERMSIG(status))) } else { Ok(()) },
+        );
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// Takes memory until it is ended, but never more than 1 GiB: a missing limit must not hurt the machine.
+/// Takes memory until it is ended, but never more than 256 MiB: a missing limit must not hurt the machine.
 pub(crate) fn eat_memory() -> ExitCode {
     let mut eaten = Vec::new();
-    for _ in 0..256 {
+    for _ in 0..64 {
         eaten.push(vec![1_u8; 4 * 1024 * 1024]);
     }
     println!("ate {} blocks", eaten.len());
@@ -38,7 +38,8 @@ pub(crate) fn raise_family(words: &[String]) -> ExitCode {
 /// Tries to reach a public address, but only in a network in which that can't succeed.
 pub(crate) fn reach_out() -> ExitCode {
     let devices = std::fs::read_to_string("/proc/net/dev").expect("the worker has a /proc");
-    let names: Vec<_> = devices.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim).collect();
+    let names: Vec<_> =
+        devices.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim).collect();
     println!("devices {}", names.join(","));
     if names != ["lo"] {
         return ExitCode::FAILURE;

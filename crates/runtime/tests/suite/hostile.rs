@@ -88,19 +88,22 @@ async fn attack(egress: Egress) -> Vec<String> {
 async fn check(egress: Egress) {
     let lines = attack(egress).await;
     let described: Vec<_> = lines.iter().filter(|line| line.starts_with("= ")).map(String::as_str).collect();
-    assert_eq!(described, [
-        "= uid 0",
-        "= CapInh: 0000000000000000",
-        "= CapPrm: 0000000000000000",
-        "= CapEff: 0000000000000000",
-        "= CapBnd: 0000000000000000",
-        "= CapAmb: 0000000000000000",
-        "= NoNewPrivs: 1",
-        "= Seccomp 2",
-        "= models--Acme--Tiny holds precious weights",
-        "= models--acme--tiny holds precious weights",
-        "= models--ACME--tiny holds precious weights",
-    ]);
+    assert_eq!(
+        described,
+        [
+            "= uid 0",
+            "= CapInh: 0000000000000000",
+            "= CapPrm: 0000000000000000",
+            "= CapEff: 0000000000000000",
+            "= CapBnd: 0000000000000000",
+            "= CapAmb: 0000000000000000",
+            "= NoNewPrivs: 1",
+            "= Seccomp 2",
+            "= models--Acme--Tiny holds precious weights",
+            "= models--acme--tiny holds precious weights",
+            "= models--ACME--tiny holds precious weights",
+        ]
+    );
     let allowed: Vec<_> = lines.iter().filter(|line| line.ends_with(": ALLOWED")).collect();
     assert!(allowed.is_empty(), "{allowed:#?}");
     let refused = lines.iter().filter(|line| line.contains(": refused ")).count();

@@ -2,5 +2,7 @@
 
 mod conformance;
 mod hostile;
+mod processes;
 mod support;
+mod surroundings;
 mod unprivileged;

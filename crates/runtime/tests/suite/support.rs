@@ -19,7 +19,8 @@ pub(crate) const PROGRAM_VARIABLE: &str = "LARDER_TEST_PROGRAM";
 
 /// Returns the program of the tests, which is a shim and many kinds of workers.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os(PROGRAM_VARIABLE).map_or_else(|| env!("CARGO_BIN_EXE_shim-for-tests").into(), PathBuf::from)
+    std::env::var_os(PROGRAM_VARIABLE)
+        .map_or_else(|| env!("CARGO_BIN_EXE_shim-for-tests").into(), PathBuf::from)
 }
 
 /// What a worker of a case does.
@@ -66,7 +67,7 @@ impl Host {
     }
 
     pub(crate) fn command(&self, behaviour: &Behaviour) -> CommandLine {
-        let shell = |script: &str| vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let shell = |script: &str| Vec::from(shell(script));
         let with = |first: &str, words: &[&str]| {
             [&[first], words].concat().iter().map(ToString::to_string).collect()
         };
@@ -121,7 +122,9 @@ impl Drop for Host {
             let record = std::fs::read(entry.path().join("worker.json")).unwrap_or_default();
             let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
             let shim = record["processes"]["shim"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-            if let (Some(shim), false) = (shim.and_then(rustix::process::Pid::from_raw), entry.path().join("exit.json").exists()) {
+            if let (Some(shim), false) =
+                (shim.and_then(rustix::process::Pid::from_raw), entry.path().join("exit.json").exists())
+            {
                 let _ = rustix::process::kill_process(shim, rustix::process::Signal::KILL);
             }
         }
@@ -141,6 +144,21 @@ fn driver(kind: Kind, folder: &TempDir, sim: Option<&Arc<SimDriver>>) -> Arc<dyn
         protected: vec![folder.path().join("data")],
     };
     Arc::new(ProcessDriver::new(options, Clock::System).unwrap())
+}
+
+/// Returns a command of these words.
+pub(crate) fn command(words: &[&str]) -> CommandLine {
+    CommandLine::try_from(words.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+}
+
+/// Returns a command that runs a script.
+pub(crate) fn shell(script: &str) -> CommandLine {
+    command(&["sh", "-c", script])
+}
+
+/// Whether the agent of these tests is root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Returns an id for the worker of a case.

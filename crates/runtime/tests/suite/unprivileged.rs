@@ -37,7 +37,8 @@ fn the_suite_passes_for_a_user_without_rights() {
         .current_dir("/")
         .output()
         .expect("setpriv (util-linux) is there");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     println!("{text}");
 }

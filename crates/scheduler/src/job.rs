@@ -156,6 +156,8 @@ pub enum JobEvent {
     Chunk(WorkerId),
     /// A worker sent a final result.
     Done(WorkerId, ResultKind),
+    /// The worker's request had ended before the job reached it: it never had it.
+    Returned(WorkerId),
     /// The worker had its time to take the job on.
     NotAccepted,
     /// The worker has ended.

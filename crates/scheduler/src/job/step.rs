@@ -22,6 +22,7 @@ impl Job {
             JobEvent::Pinged(worker, listing) => self.pinged(worker, *listing, now),
             JobEvent::Progress(worker) | JobEvent::Chunk(worker) => self.heard_from(worker, now),
             JobEvent::Done(worker, kind) => self.done(worker, *kind, now),
+            JobEvent::Returned(worker) => self.returned(worker),
             JobEvent::NotAccepted => self.not_accepted(now),
             JobEvent::WorkerGone(worker, fault) => self.worker_gone(worker, fault, now),
             JobEvent::CancelRequested => match &self.state {
@@ -138,6 +139,23 @@ impl Job {
             next.ended(status, None, AttemptEnd::Overtaken, now),
             vec![first, JobEffect::Ended(status)],
         )
+    }
+
+    /// A hand-over that did not happen is no attempt: the job waits on as if it had never been taken out.
+    fn returned(&self, from: &WorkerId) -> JobStep {
+        match &self.state {
+            JobState::InProgress { worker, queued_since, acceptance: Acceptance::Awaited, .. }
+                if worker == from =>
+            {
+                let mut next = self.clone();
+                next.attempts.pop();
+                next.attempts_made = self.attempts_made.saturating_sub(1);
+                next.state = JobState::InQueue { since: *queued_since };
+                Step::Next(next, vec![JobEffect::WorkerDropped(from.clone()), JobEffect::Enqueue])
+            }
+            JobState::InProgress { .. } | JobState::InQueue { .. } => NOT_THEIRS,
+            JobState::Ended { .. } => OVER,
+        }
     }
 
     fn not_accepted(&self, now: Timestamp) -> JobStep {

@@ -166,6 +166,35 @@ fn attempts_are_lost_for_reasons_until_there_are_none_left() {
 }
 
 #[test]
+fn a_hand_over_that_did_not_happen_is_no_attempt() {
+    let events = [
+        (5, JobEvent::Assigned(worker(1))),
+        (6, JobEvent::Returned(worker(2))),
+        (6, JobEvent::Returned(worker(1))),
+        (7, JobEvent::Assigned(worker(1))),
+        (8, JobEvent::Progress(worker(1))),
+        (9, JobEvent::Returned(worker(1))),
+    ];
+    check(
+        &events,
+        &expect![[r#"
+        5 Assigned(wk_1): IN_PROGRESS
+            Dequeue
+        6 Returned(wk_2): ignored, the job is not with this worker
+        6 Returned(wk_1): IN_QUEUE
+            WorkerDropped(wk_1)
+            Enqueue
+        7 Assigned(wk_1): IN_PROGRESS
+            Dequeue
+        8 Progress(wk_1): IN_PROGRESS
+        9 Returned(wk_1): ignored, the job is not with this worker
+        attempt 1 with wk_1: lasts
+        delayed 7 s, ran 2 s, 0 retries
+    "#]],
+    );
+}
+
+#[test]
 fn a_result_of_an_attempt_given_up_counts_if_it_is_first() {
     let gone = Fault::new(ErrorCode::HostAway, "the host was away for too long");
     let events = [

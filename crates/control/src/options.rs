@@ -3,7 +3,6 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use base::{ByteSize, Disk};
-use scheduler as _;
 use types::HubName;
 use url::Url;
 

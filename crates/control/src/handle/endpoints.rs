@@ -1,0 +1,133 @@
+//! Endpoints: checked here, resolved here, decided by the owner.
+
+use std::sync::Arc;
+
+use api::{CreateEndpoint, EndpointList, EndpointView, FieldProblem, Problem, UpdateEndpoint};
+use base::Redacted;
+use state::KeyScope;
+use types::Manifest;
+
+use super::Handle;
+use crate::{
+    Caller, ModelQuestion,
+    owner::ResolvedSpec,
+    validate::{HubChoice, ModelDraft, SpecDraft, create_draft, update_draft},
+};
+
+impl Handle {
+    /// Makes an endpoint: checks every field, resolves its models with its own token.
+    ///
+    /// # Errors
+    /// `field-invalid` with the fields named; what the hub answered, by its code; `endpoint-name-taken`.
+    pub async fn create_endpoint(
+        &self,
+        caller: &Caller,
+        body: CreateEndpoint,
+    ) -> Result<EndpointView, Problem> {
+        caller.needs(KeyScope::Admin)?;
+        let (name, draft, scaling) = create_draft(body, &self.shared.options.hubs)?;
+        // Asked first, so that a name that is taken costs no question to a hub.
+        let (tenant, wanted, launch) = (caller.tenant.clone(), name.clone(), draft.launch.clone());
+        self.call(move |owner| {
+            owner.check_name(&tenant, &wanted)?;
+            owner.check_folder(&tenant, &launch)
+        })
+        .await?;
+        let spec = self.resolve_spec(draft).await?;
+        let tenant = caller.tenant.clone();
+        self.call(move |owner| owner.create_endpoint(&tenant, name, spec, scaling)).await
+    }
+
+    /// Changes what is given of an endpoint.
+    ///
+    /// # Errors
+    /// As [`Handle::create_endpoint`], and `endpoint-not-found`.
+    pub async fn update_endpoint(
+        &self,
+        caller: &Caller,
+        endpoint: &str,
+        body: UpdateEndpoint,
+    ) -> Result<EndpointView, Problem> {
+        caller.needs(KeyScope::Admin)?;
+        let models_given = body.models.is_some() || body.hub_endpoint.is_some() || body.hub_token.is_some();
+        let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
+        let (present, manifests, scaling) = self
+            .call(move |owner| {
+                let (present, scaling) = owner.present_spec(&tenant, &name)?;
+                Ok((present, owner.present_manifests(&tenant, &name)?, scaling))
+            })
+            .await?;
+        let (draft, scaling) = update_draft(body, present, &scaling, &self.shared.options.hubs)?;
+        let spec = match draft {
+            None => None,
+            Some(draft) if models_given => Some(self.resolve_spec(draft).await?),
+            Some(draft) => Some(ResolvedSpec { draft, manifests }),
+        };
+        let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
+        self.call(move |owner| owner.update_endpoint(&tenant, &name, spec, scaling)).await
+    }
+
+    /// Deletes an endpoint: its jobs are cancelled, its workers end.
+    ///
+    /// # Errors
+    /// `endpoint-not-found`.
+    pub async fn delete_endpoint(&self, caller: &Caller, endpoint: &str) -> Result<(), Problem> {
+        caller.needs(KeyScope::Admin)?;
+        let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
+        self.call(move |owner| owner.delete_endpoint(&tenant, &name)).await
+    }
+
+    /// Returns an endpoint.
+    ///
+    /// # Errors
+    /// `endpoint-not-found`.
+    pub async fn endpoint(&self, caller: &Caller, endpoint: &str) -> Result<EndpointView, Problem> {
+        caller.needs(KeyScope::Read)?;
+        let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
+        self.call(move |owner| owner.endpoint_view(&tenant, &name)).await
+    }
+
+    /// Returns the endpoints, by name.
+    ///
+    /// # Errors
+    /// `key-forbidden`.
+    pub async fn endpoints(&self, caller: &Caller) -> Result<EndpointList, Problem> {
+        caller.needs(KeyScope::Read)?;
+        let tenant = caller.tenant.clone();
+        self.call(move |owner| Ok(owner.endpoint_list(&tenant))).await
+    }
+
+    async fn resolve_spec(&self, draft: SpecDraft) -> Result<ResolvedSpec, Problem> {
+        let mut manifests = Vec::with_capacity(draft.models.len());
+        for (at, ModelDraft { reference, hub }) in draft.models.iter().enumerate() {
+            let field = format!("models[{at}].reference");
+            manifests.push(self.resolve_model(&field, reference, hub, draft.hub_token.as_ref()).await?);
+        }
+        Ok(ResolvedSpec { draft, manifests })
+    }
+
+    /// Asks a hub which files a reference means, and for the proof that the token may read them.
+    pub(super) async fn resolve_model(
+        &self,
+        field: &str,
+        reference: &types::ModelRef,
+        hub: &HubChoice,
+        token: Option<&Redacted<String>>,
+    ) -> Result<Arc<Manifest>, Problem> {
+        let question = ModelQuestion {
+            hub: hub.name.clone(),
+            endpoint: hub.endpoint.clone(),
+            reference: reference.clone(),
+            token: token.cloned(),
+        };
+        match self.shared.resolver.resolve(&question).await {
+            Ok(found) => Ok(Arc::new(found.manifest)),
+            Err(fault) => {
+                let message = fault.message.clone();
+                let mut problem = Problem::from(fault);
+                problem.errors = vec![FieldProblem { field: field.to_owned(), message }];
+                Err(problem)
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What an endpoint waits for, in words.
+
+use api::{FetchView, ModelState, WaitView};
+use scheduler::{Wait, WorkerState};
+use types::{EndpointId, Fault, HostId, ModelKey, WorkerId};
+
+use super::Owner;
+
+impl Owner {
+    /// Returns what an endpoint's starts wait for, or why they fail; none when nothing holds a job up.
+    pub(super) fn wait_view(&self, endpoint: &EndpointId) -> Option<WaitView> {
+        let report = self.reports.get(endpoint)?;
+        // A reason to fail explains more than a wait that is as usual.
+        let wait = report.waits.iter().find(|wait| is_failing(wait)).or_else(|| report.waits.first());
+        let Some(wait) = wait else {
+            return Some(plain("waits for a worker to become free"));
+        };
+        let reason = wait.to_string();
+        let start = |worker: &WorkerId| WaitView { worker_id: Some(worker.clone()), ..plain(&reason) };
+        Some(match wait {
+            Wait::Fetch { worker, host, model, .. } => WaitView {
+                fetch: self.fetch_view(host, model),
+                fault: self.start_fault(worker),
+                ..start(worker)
+            },
+            Wait::FetchRetry { worker, host, model, fault, at } => WaitView {
+                fetch: self.fetch_view(host, model),
+                fault: Some(fault.clone()),
+                retry_at: Some(at.to_rfc3339()),
+                ..start(worker)
+            },
+            Wait::Room { worker, .. }
+            | Wait::HostAway { worker, .. }
+            | Wait::Process { worker, .. }
+            | Wait::FirstTake { worker, .. } => start(worker),
+            Wait::CrashPause { fault, until, .. } => {
+                WaitView { fault: Some(fault.clone()), retry_at: Some(until.to_rfc3339()), ..plain(&reason) }
+            }
+            Wait::ScalerDelay { .. } | Wait::Host | Wait::Maximum { .. } | Wait::NormalPriority => {
+                plain(&reason)
+            }
+        })
+    }
+
+    /// Returns how far the fetch of a model to a host is, as its agent told last.
+    pub(super) fn fetch_view(&self, host: &HostId, model: &ModelKey) -> Option<FetchView> {
+        let entry = self.hosts.get(host)?;
+        let report = entry.observed.models.iter().find(|report| report.key == *model)?;
+        match &report.state {
+            ModelState::Fetching(progress) => Some(FetchView {
+                files_total: progress.files_total,
+                files_done: progress.files_done,
+                bytes_total: progress.bytes_total,
+                bytes_done: progress.bytes_done,
+                bytes_per_second: progress.bytes_per_second,
+                eta: progress.eta_millis,
+            }),
+            ModelState::Pending(_) | ModelState::Ready { .. } | ModelState::Failed { .. } => None,
+        }
+    }
+
+    /// Returns why the last fetch for a held start failed, until the next one advances.
+    pub(super) fn start_fault(&self, worker: &WorkerId) -> Option<Fault> {
+        match self.workers.get(worker)?.machine.state() {
+            WorkerState::Initializing { fault } => fault.clone(),
+            WorkerState::Unhealthy { fault } => Some(fault.clone()),
+            WorkerState::Throttled { .. }
+            | WorkerState::Launching { .. }
+            | WorkerState::Starting { .. }
+            | WorkerState::Idle { .. }
+            | WorkerState::Running { .. }
+            | WorkerState::Draining { .. }
+            | WorkerState::Stopped { .. } => None,
+        }
+    }
+}
+
+fn is_failing(wait: &Wait) -> bool {
+    match wait {
+        Wait::FetchRetry { .. } | Wait::CrashPause { .. } => true,
+        Wait::Fetch { .. }
+        | Wait::Room { .. }
+        | Wait::HostAway { .. }
+        | Wait::Process { .. }
+        | Wait::FirstTake { .. }
+        | Wait::ScalerDelay { .. }
+        | Wait::Host
+        | Wait::Maximum { .. }
+        | Wait::NormalPriority => false,
+    }
+}
+
+fn plain(reason: &str) -> WaitView {
+    WaitView { reason: reason.to_owned(), worker_id: None, fetch: None, fault: None, retry_at: None }
+}

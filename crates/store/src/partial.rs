@@ -1,7 +1,7 @@
 //! A partial file on the disk: the reserved data file and, above one extent, its journal. No hashing, no publishing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -105,9 +105,14 @@ impl Partial {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DiskTrouble::new("reading", &paths.journal, error)),
         };
-        let is_there = disk.metadata(&paths.data).is_ok_and(|meta| meta.kind == EntryKind::File);
-        if recorded.header.digest != file.digest || recorded.header.size != file.size || !is_there {
+        if recorded.header.digest != file.digest || recorded.header.size != file.size {
             return Ok(None);
+        }
+        match disk.metadata(&paths.data) {
+            Ok(meta) if meta.kind == EntryKind::File => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DiskTrouble::new("looking at", &paths.data, error)),
         }
         // A finish that was cut short left it read-only.
         disk.chmod(&paths.data, 0o600).map_err(|error| DiskTrouble::new("opening", &paths.data, error))?;
@@ -173,23 +178,31 @@ pub(crate) fn sweep(
     let folder = layout.partial_folder(owner);
     let entries = disk.list(&folder).map_err(|error| DiskTrouble::new("listing", &folder, error))?;
     let mut kept = BTreeMap::new();
-    for entry in &entries {
+    let mut unread = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
         let Ok(digest) = entry.name.parse::<Digest>() else { continue };
-        let paths = PartialPaths::new(layout, owner, &digest);
-        let Ok(Some(recorded)) = journal::read(disk, &paths.journal) else { continue };
-        if entry.kind == EntryKind::File && recorded.header.digest == digest {
-            let present = recorded.present_bytes().into();
-            kept.insert(digest, Arc::new(PartialProgress { reserved: recorded.header.size, present }));
+        let path = layout.journal(owner, &digest);
+        match journal::read(disk, &path) {
+            Ok(Some(recorded)) if recorded.header.digest == digest => {
+                let present = recorded.present_bytes().into();
+                kept.insert(digest, Arc::new(PartialProgress { reserved: recorded.header.size, present }));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a journal can't be read and is left alone");
+                unread.insert(digest);
+            }
         }
     }
     for entry in &entries {
         let name = entry.name.strip_suffix(JOURNAL_SUFFIX).unwrap_or(&entry.name);
-        let keep = name.parse().is_ok_and(|digest: Digest| kept.contains_key(&digest));
+        let keep = name.parse().is_ok_and(|digest| kept.contains_key(&digest) || unread.contains(&digest));
         let path = folder.join(&entry.name);
         match (keep, entry.kind) {
             (true, _) => {}
             (false, EntryKind::Folder) => {
-                tracing::warn!(path = %path.display(), "a folder that is not the store's")
+                tracing::warn!(path = %path.display(), "a folder that is not the store's");
             }
             (false, EntryKind::File | EntryKind::Link | EntryKind::Other) => remove_if_there(disk, &path)?,
         }

@@ -49,6 +49,7 @@ pub(crate) struct SupplierLog {
 
 impl SupplierLog {
     /// Reads the log, keeps what concerns blobs that are here, and writes it anew when that is not what stood in it.
+    /// On a full disk the old one goes on as it is.
     ///
     /// # Errors
     /// The operating system's, but not for a log that is missing or too long.
@@ -58,22 +59,32 @@ impl SupplierLog {
         is_here: impl Fn(&Digest) -> bool,
     ) -> io::Result<(Self, Suppliers)> {
         let found = match disk.read(path, LOG_BYTES_MAX) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 tracing::warn!(%error, "the log of suppliers is too long and begun anew");
-                None
+                disk.remove_file(path)?;
+                Vec::new()
             }
             Err(error) => return Err(error),
         };
-        let mut suppliers = decode(found.as_deref().unwrap_or_default());
+        let mut suppliers = decode(&found);
         suppliers.retain(|blob, _| is_here(blob));
         let wanted = encode_all(&suppliers);
-        if found.as_deref() != Some(wanted.as_slice()) {
-            write_durably(disk, path, &wanted)?;
+        let mut end = found.len() as u64;
+        if found != wanted {
+            match write_durably(disk, path, &wanted) {
+                Ok(()) => end = wanted.len() as u64,
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!(%error, "the log of suppliers can't be written anew and goes on as it is");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let file = disk.open(path, Access::Write)?;
-        Ok((Self { file, end: wanted.len() as u64 }, suppliers))
+        let file = disk.open(path, Access::CreateOrKeep)?;
+        // Whoever made it may have been killed before its name was durable.
+        disk.sync_folder(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        Ok((Self { file, end }, suppliers))
     }
 
     /// Appends lines and makes them durable.
@@ -81,7 +92,8 @@ impl SupplierLog {
         if lines.is_empty() {
             return Ok(());
         }
-        let bytes: Vec<u8> = lines.iter().flat_map(encode).collect();
+        // What stands before may be torn: a line of its own begins behind a line break.
+        let bytes: Vec<u8> = std::iter::once(b'\n').chain(lines.iter().flat_map(encode)).collect();
         self.file.write_all_at(&bytes, self.end)?;
         self.file.sync()?;
         self.end += bytes.len() as u64;

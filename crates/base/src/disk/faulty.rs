@@ -68,6 +68,7 @@ struct Machine {
     error_every: Option<u64>,
     capacity: u64,
     locked: BTreeSet<InodeId>,
+    spared: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,7 @@ impl FaultyDisk {
             error_every: None,
             capacity,
             locked: BTreeSet::new(),
+            spared: 0,
         })))
     }
 
@@ -165,6 +167,14 @@ impl FaultyDisk {
         ByteSize(self.machine().tree.used())
     }
 
+    /// Runs a test's own look at the disk: its calls are not counted and meet no error or power loss that is due.
+    pub fn spare<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.machine().spared += 1;
+        let seen = look();
+        self.machine().spared -= 1;
+        seen
+    }
+
     /// Returns how many calls were made.
     pub fn calls(&self) -> u64 {
         self.machine().calls
@@ -200,6 +210,9 @@ impl FaultyDisk {
 
 impl Machine {
     fn turn(&mut self, kind: DiskCall) -> io::Result<Turn> {
+        if self.spared > 0 && self.power != Power::Off {
+            return Ok(Turn::Done);
+        }
         let turn = match self.power {
             Power::Off => return Err(dark()),
             Power::On => Turn::Done,

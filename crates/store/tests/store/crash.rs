@@ -1,0 +1,740 @@
+//! Random operations on the faulty disk with power losses, kills, I/O errors and a disk that runs full, at any call.
+//!
+//! Held at every opening: no blob has wrong bytes; what was acknowledged as published is here; what was acknowledged as
+//! removed is not; every model that is listed is whole and sound; every extent whose write was acknowledged is there.
+//! `LARDER_CRASH_SEEDS` says how many seeds (500 by default), `LARDER_CRASH_SEED` with which to begin.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base::{ByteSize, Clock, Disk, DiskCall, Entropy, EntryKind, FaultyDisk};
+use store::{
+    BlobWriter, Claim, ClaimError, ExtentIndex, FinishError, HubStanding, RemoveModelError, Store, Supplier,
+    ViewError, ViewLease, ViewSpec, WriteExtentError,
+};
+use types::{Digest, Manifest, ModelKey};
+
+use crate::pool::{self, Algorithm, Sample};
+
+const SEEDS: u64 = 500;
+const STEPS: u64 = 70;
+const ROOT: &str = "/store";
+
+/// What a seed went through, to tell that the test tests something.
+#[derive(Debug, Default)]
+struct Tally {
+    power_losses: u64,
+    kills: u64,
+    published: u64,
+    mismatches: u64,
+    extents_resumed: u64,
+    models: u64,
+    removed: u64,
+    views: u64,
+    views_found_again: u64,
+    full: u64,
+    failed: u64,
+}
+
+/// The key under which partial bytes are shared.
+type PartialKey = (Option<String>, Digest);
+
+fn partial_key(supplier: &Supplier, digest: Digest) -> PartialKey {
+    match supplier.standing {
+        HubStanding::Trusted => (None, digest),
+        HubStanding::Untrusted => (Some(supplier.tenant.to_string()), digest),
+    }
+}
+
+struct OpenWriter {
+    writer: BlobWriter,
+    sample: usize,
+    supplier: Supplier,
+    spoiled: bool,
+}
+
+/// What must hold, whatever happened since.
+#[derive(Default)]
+struct Known {
+    blobs: BTreeSet<Digest>,
+    suppliers: BTreeSet<(Digest, Supplier)>,
+    models: BTreeSet<ModelKey>,
+    gone: BTreeSet<ModelKey>,
+    extents: BTreeMap<PartialKey, BTreeSet<ExtentIndex>>,
+    /// Partial files that hold wrong bytes for sure: whoever finishes them must be told.
+    wrong: BTreeSet<PartialKey>,
+    /// Partial files that may hold wrong bytes.
+    perhaps_wrong: BTreeSet<PartialKey>,
+}
+
+impl Known {
+    /// Nothing is sure any more of a partial file.
+    fn forget_partial(&mut self, key: &PartialKey) {
+        self.extents.remove(key);
+        self.wrong.remove(key);
+    }
+}
+
+struct World {
+    entropy: Entropy,
+    disk: FaultyDisk,
+    store: Option<Store>,
+    samples: Vec<Sample>,
+    manifests: Vec<Manifest>,
+    suppliers: Vec<Supplier>,
+    writers: Vec<OpenWriter>,
+    leases: Vec<ViewLease>,
+    known: Known,
+    tally: Tally,
+}
+
+#[test]
+fn nothing_wrong_is_ever_seen_and_nothing_acknowledged_is_lost() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let first: u64 = number("LARDER_CRASH_SEED", 0);
+    let count: u64 = number("LARDER_CRASH_SEEDS", SEEDS);
+    let mut total = Tally::default();
+    for seed in first..first + count {
+        let named = NamedSeed(seed);
+        let tally = World::new(seed).run();
+        std::mem::forget(named);
+        total.add(&tally);
+    }
+    println!("{count} seeds from {first}: {total:?}");
+    if count >= SEEDS {
+        assert!(total.all_happened(), "the seeds leave something untried: {total:?}");
+    }
+}
+
+/// Tells which seed it was when its run panics.
+struct NamedSeed(u64);
+
+impl Drop for NamedSeed {
+    fn drop(&mut self) {
+        eprintln!("failing seed: LARDER_CRASH_SEED={} LARDER_CRASH_SEEDS=1", self.0);
+    }
+}
+
+impl Tally {
+    fn numbers(&mut self) -> [&mut u64; 11] {
+        [
+            &mut self.power_losses,
+            &mut self.kills,
+            &mut self.published,
+            &mut self.mismatches,
+            &mut self.extents_resumed,
+            &mut self.models,
+            &mut self.removed,
+            &mut self.views,
+            &mut self.views_found_again,
+            &mut self.full,
+            &mut self.failed,
+        ]
+    }
+
+    fn add(&mut self, other: &Self) {
+        let mut other = Self { ..*other };
+        for (sum, number) in self.numbers().into_iter().zip(other.numbers()) {
+            *sum += *number;
+        }
+    }
+
+    fn all_happened(&self) -> bool {
+        Self { ..*self }.numbers().into_iter().all(|number| *number > 0)
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        // Another sequence than the disk's, so that neither choice follows from the other.
+        let entropy = Entropy::seeded(seed ^ 0x5eed);
+        let lengths = [0, 1, 4095, 4096, 4097, 9000, 20_000, 30_000];
+        let samples: Vec<Sample> = (0..)
+            .zip(lengths)
+            .map(|(place, len)| {
+                let algorithm = if (seed + place) % 2 == 0 { Algorithm::Sha256 } else { Algorithm::GitSha1 };
+                pool::sample(&entropy, &format!("file{place}.bin"), algorithm, len)
+            })
+            .collect();
+        let of = |places: &[usize]| places.iter().map(|place| &samples[*place]).collect::<Vec<_>>();
+        let manifests = vec![
+            pool::manifest("huggingface!org/one", 1, &of(&[0, 1, 5])),
+            pool::manifest("huggingface!org/one", 2, &of(&[1, 2, 5, 6])),
+            pool::manifest("10.0.0.1:80!org/one", 1, &of(&[3, 6])),
+            pool::manifest("huggingface!two", 3, &of(&[4, 7])),
+        ];
+        let suppliers =
+            vec![pool::trusted("tn_anna"), pool::untrusted("tn_anna"), pool::untrusted("tn_bert")];
+        Self {
+            disk: FaultyDisk::new(seed),
+            entropy,
+            store: None,
+            samples,
+            manifests,
+            suppliers,
+            writers: Vec::new(),
+            leases: Vec::new(),
+            known: Known::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn run(mut self) -> Tally {
+        self.reopen();
+        for _ in 0..STEPS {
+            self.step();
+            if !self.disk.has_power() {
+                self.lose_power();
+            }
+        }
+        self.lose_power();
+        self.bring_everything();
+        self.tally
+    }
+
+    fn below(&self, end: u64) -> u64 {
+        self.entropy.number() % end
+    }
+
+    fn pick(&self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone().expect("a store is open between steps")
+    }
+
+    fn step(&mut self) {
+        match self.below(50) {
+            0..4 => self.claim(),
+            4..15 => self.write(),
+            15..18 => self.finish(),
+            18 => drop(self.take_writer()),
+            19..21 => self.publish_small(),
+            21..25 => self.bring_one(),
+            25..31 => self.bring_model(),
+            31..33 => self.publish_model(),
+            33..36 => self.remove_model(),
+            36..41 => self.view(),
+            41..43 => self.drop_lease(),
+            43 => self.lose_power(),
+            44 => self.kill(),
+            45 => {
+                let calls = 1 + self.below(150);
+                self.disk.lose_power_after(calls);
+            }
+            46..48 => self.plan_error(),
+            48 => self.limit_room(),
+            _ => drop(self.store().sweep_views(&BTreeSet::new())),
+        }
+    }
+
+    /// Claims a file and brings it to its end, as far as the disk lets it.
+    fn bring_one(&mut self) {
+        let place = self.pick(self.samples.len());
+        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
+        self.bring(place, &supplier);
+    }
+
+    fn bring(&mut self, place: usize, supplier: &Supplier) {
+        let before = self.writers.len();
+        self.claim_file(place, supplier);
+        if self.writers.len() == before {
+            return;
+        }
+        while self.disk.has_power() && !self.writers[before].writer.missing_extents().is_empty() {
+            let acknowledged = self.write_to(before);
+            if !acknowledged {
+                return;
+            }
+        }
+        let open = self.writers.swap_remove(before);
+        self.finish_writer(open);
+    }
+
+    fn bring_model(&mut self) {
+        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
+        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
+        for file in self.store().missing(&manifest, &supplier).files {
+            let place = self.samples.iter().position(|sample| sample.file == file).unwrap();
+            self.bring(place, &supplier);
+        }
+        self.publish_model_for(&manifest, &supplier);
+    }
+
+    fn plan_error(&mut self) {
+        use DiskCall::{Look, Make, Open, Read, Remove, Rename, Resize, Sync, SyncFolder, Write};
+        let kinds = [Look, Make, Open, Read, Remove, Rename, Resize, Sync, SyncFolder, Write];
+        let skip = self.below(6);
+        self.disk.fail(kinds[self.pick(kinds.len())], skip);
+    }
+
+    fn limit_room(&mut self) {
+        let capacity = match self.below(3) {
+            0..2 => u64::MAX,
+            _ => self.disk.used().bytes() + self.below(40_000),
+        };
+        self.disk.set_capacity(ByteSize(capacity));
+    }
+
+    fn note_claim_error(&mut self, error: &ClaimError) {
+        match error {
+            ClaimError::Disk(store::DiskTrouble::Full(_)) => self.tally.full += 1,
+            ClaimError::Disk(store::DiskTrouble::Failed(_)) => self.tally.failed += 1,
+        }
+    }
+
+    fn claim(&mut self) {
+        let place = self.pick(self.samples.len());
+        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
+        self.claim_file(place, &supplier);
+    }
+
+    fn claim_file(&mut self, place: usize, supplier: &Supplier) {
+        let file = self.samples[place].file.clone();
+        let key = partial_key(supplier, file.digest);
+        let is_ours =
+            self.writers.iter().any(|open| partial_key(&open.supplier, open.writer.file().digest) == key);
+        match self.store().claim(&file, supplier) {
+            Ok(Claim::Present) => {
+                assert_eq!(self.blob(&file.digest).as_deref(), Some(&*self.samples[place].bytes));
+            }
+            Ok(Claim::Busy(_)) => assert!(is_ours, "nobody else writes {key:?}"),
+            Ok(Claim::Write(writer)) => {
+                assert!(!is_ours, "{key:?} is written twice at once");
+                self.check_resumed(&writer, &key);
+                let spoiled = self.known.wrong.contains(&key);
+                self.writers.push(OpenWriter { writer, sample: place, supplier: supplier.clone(), spoiled });
+            }
+            Err(error) => {
+                // A file that could not be reopened may have been begun anew and then been given up.
+                self.known.forget_partial(&key);
+                self.note_claim_error(&error);
+            }
+        }
+    }
+
+    fn check_resumed(&mut self, writer: &BlobWriter, key: &PartialKey) {
+        let missing: BTreeSet<ExtentIndex> = writer.missing_extents().into_iter().collect();
+        let known = self.known.extents.entry(key.clone()).or_default();
+        assert!(known.is_disjoint(&missing), "acknowledged extents are missing: {known:?} {missing:?}");
+        self.tally.extents_resumed += known.len() as u64;
+        if u64::from(writer.extent_count()) == missing.len() as u64 {
+            self.known.forget_partial(key);
+            self.known.perhaps_wrong.remove(key);
+        }
+    }
+
+    fn write(&mut self) {
+        if self.writers.is_empty() {
+            return self.claim();
+        }
+        let at = self.pick(self.writers.len());
+        if self.writers[at].writer.missing_extents().is_empty() {
+            return self.finish();
+        }
+        self.write_to(at);
+    }
+
+    /// Writes one missing extent. Returns whether that was acknowledged.
+    fn write_to(&mut self, at: usize) -> bool {
+        let wrong = self.below(100) == 0;
+        let missing = self.writers[at].writer.missing_extents();
+        // Mostly in order, as one stream brings them.
+        let place = if self.below(3) == 0 { self.pick(missing.len()) } else { 0 };
+        let open = &mut self.writers[at];
+        let key = partial_key(&open.supplier, open.writer.file().digest);
+        let mut bytes = self.samples[open.sample].extent(&open.writer, missing[place]).to_vec();
+        if wrong {
+            bytes[0] ^= 1;
+        }
+        if wrong {
+            self.known.perhaps_wrong.insert(key.clone());
+        }
+        let store = self.store.clone().expect("a store is open between steps");
+        let damaged = store.counters().extents_damaged;
+        let outcome = open.writer.write_extent(missing[place], &bytes);
+        let unread = store.counters().extents_damaged > damaged;
+        if unread {
+            // An extent that the disk would not give back is fetched again.
+            self.known.forget_partial(&key);
+            open.spoiled = false;
+        }
+        match outcome {
+            Ok(()) if unread => true,
+            Ok(()) => {
+                open.spoiled |= wrong;
+                if open.writer.extent_count() > 1 {
+                    if wrong {
+                        self.known.wrong.insert(key.clone());
+                    }
+                    self.known.extents.entry(key).or_default().insert(missing[place]);
+                }
+                true
+            }
+            Err(WriteExtentError::Disk(_) | WriteExtentError::Poisoned(_)) => {
+                self.tally.failed += 1;
+                self.forget_unless_dark(&key);
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// After an error on a living disk the partial file may be given up whole. A power loss takes nothing with it.
+    fn forget_unless_dark(&mut self, key: &PartialKey) {
+        if self.disk.has_power() {
+            self.known.forget_partial(key);
+        }
+    }
+
+    fn take_writer(&mut self) -> Option<OpenWriter> {
+        if self.writers.is_empty() {
+            return None;
+        }
+        let at = self.pick(self.writers.len());
+        Some(self.writers.swap_remove(at))
+    }
+
+    fn finish(&mut self) {
+        if let Some(open) = self.take_writer() {
+            self.finish_writer(open);
+        }
+    }
+
+    fn finish_writer(&mut self, open: OpenWriter) {
+        let key = partial_key(&open.supplier, open.writer.file().digest);
+        let digest = open.writer.file().digest;
+        self.expect_replacement(digest, &open.supplier);
+        let damaged = self.store().counters().extents_damaged;
+        match open.writer.finish() {
+            Ok(published) => {
+                assert!(!open.spoiled, "wrong bytes were published");
+                assert_eq!(published.digest, digest);
+                self.known.forget_partial(&key);
+                self.note_published(digest, &open.supplier);
+            }
+            Err(FinishError::Mismatch(mismatch)) => {
+                assert!(self.known.perhaps_wrong.contains(&key), "right bytes were refused: {mismatch}");
+                self.tally.mismatches += 1;
+                self.known.forget_partial(&key);
+            }
+            Err(FinishError::Missing(missing)) => {
+                assert!(!missing.missing.is_empty());
+                if self.store().counters().extents_damaged > damaged {
+                    self.known.forget_partial(&key);
+                }
+            }
+            Err(FinishError::Disk(_) | FinishError::Poisoned(_)) => {
+                self.tally.failed += 1;
+                // The file may have become a blob, or be given up.
+                self.known.forget_partial(&key);
+            }
+        }
+    }
+
+    /// A trusted supplier's bytes under a SHA-1 name may replace others, and with them who brought them.
+    fn expect_replacement(&mut self, digest: Digest, supplier: &Supplier) {
+        if matches!((digest, supplier.standing), (Digest::GitSha1(_), HubStanding::Trusted)) {
+            self.known.suppliers.retain(|(known, by)| *known != digest || by == supplier);
+        }
+    }
+
+    fn note_published(&mut self, digest: Digest, supplier: &Supplier) {
+        self.tally.published += 1;
+        self.known.blobs.insert(digest);
+        self.known.suppliers.insert((digest, supplier.clone()));
+    }
+
+    fn publish_small(&mut self) {
+        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
+        let mut files = Vec::new();
+        let mut right = BTreeSet::new();
+        for sample in &self.samples[..5] {
+            match self.below(10) {
+                0..6 => {}
+                6 if !sample.bytes.is_empty() => {
+                    let mut bytes = sample.bytes.to_vec();
+                    bytes[0] ^= 1;
+                    files.push((sample.file.clone(), bytes.into()));
+                }
+                _ => {
+                    right.insert(sample.file.digest);
+                    files.push((sample.file.clone(), sample.bytes.clone()));
+                }
+            }
+        }
+        let wrong = files.len() - right.len();
+        for digest in &right {
+            self.expect_replacement(*digest, &supplier);
+        }
+        match self.store().publish_small(files, &supplier) {
+            Ok(batch) => {
+                assert_eq!(batch.mismatches.len(), wrong);
+                assert_eq!(batch.published.iter().map(|blob| blob.digest).collect::<BTreeSet<_>>(), right);
+                for digest in right {
+                    self.note_published(digest, &supplier);
+                }
+            }
+            Err(_) => self.tally.failed += 1,
+        }
+    }
+
+    fn publish_model(&mut self) {
+        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
+        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
+        self.publish_model_for(&manifest, &supplier);
+    }
+
+    fn publish_model_for(&mut self, manifest: &Manifest, supplier: &Supplier) {
+        let missing = self.store().missing(manifest, supplier);
+        let outcome = self.store().publish_model(manifest, supplier);
+        self.known.gone.remove(manifest.key());
+        match outcome {
+            Ok(model) => {
+                assert!(missing.files.is_empty(), "a model was published without {:?}", missing.files);
+                assert_eq!(model.manifest, *manifest);
+                self.known.models.insert(manifest.key().clone());
+                self.known.blobs.extend(manifest.files().iter().map(|file| file.digest));
+                self.tally.models += 1;
+            }
+            Err(store::PublishModelError::Missing(_)) => assert!(!missing.files.is_empty()),
+            Err(store::PublishModelError::Disk(_)) => self.tally.failed += 1,
+        }
+    }
+
+    fn remove_model(&mut self) {
+        let key = self.manifests[self.pick(self.manifests.len())].key().clone();
+        let leased = self.leases.iter().any(|lease| lease.spec().key == key);
+        match self.store().remove(&key) {
+            Ok(_) => {
+                assert!(!leased, "a leased model was removed");
+                self.forget_model(&key);
+                self.known.gone.insert(key);
+                self.tally.removed += 1;
+            }
+            Err(RemoveModelError::NotHere(_)) => assert!(!self.known.models.contains(&key)),
+            Err(RemoveModelError::InUse(_)) => {}
+            Err(RemoveModelError::Disk(_)) => {
+                self.tally.failed += 1;
+                self.forget_model(&key);
+            }
+        }
+    }
+
+    /// Nothing is sure any more of a model and of what it alone names.
+    fn forget_model(&mut self, key: &ModelKey) {
+        self.known.models.remove(key);
+        let named = |manifest: &&Manifest| self.known.models.contains(manifest.key());
+        let kept: BTreeSet<Digest> = self
+            .manifests
+            .iter()
+            .filter(named)
+            .flat_map(|manifest| manifest.files().iter().map(|file| file.digest))
+            .collect();
+        let manifest = self.manifests.iter().find(|manifest| manifest.key() == key).unwrap();
+        for digest in manifest.files().iter().map(|file| file.digest).filter(|digest| !kept.contains(digest))
+        {
+            self.known.blobs.remove(&digest);
+            self.known.suppliers.retain(|(known, _)| *known != digest);
+        }
+    }
+
+    fn view(&mut self) {
+        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
+        let mut spec = ViewSpec { key: manifest.key().clone(), refs: BTreeSet::new() };
+        if self.below(2) == 0 {
+            spec.refs.insert("v1/stable".parse().unwrap());
+        }
+        let folder = Path::new(ROOT).join("views").join(spec.id().to_string());
+        let stood = self.disk.spare(|| self.disk.metadata(&folder)).is_ok();
+        match self.store().view(&spec) {
+            Ok(lease) => {
+                self.tally.views += 1;
+                self.tally.views_found_again += u64::from(stood);
+                if self.disk.has_power() {
+                    self.check_view(&lease, &manifest);
+                }
+                self.leases.push(lease);
+            }
+            Err(ViewError::NotHere(_)) => assert!(!self.known.models.contains(manifest.key())),
+            Err(ViewError::Disk(_)) => self.tally.failed += 1,
+            Err(ViewError::Refs(clash)) => panic!("{clash}"),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.disk.spare(|| self.disk.read(path, 1 << 20))
+    }
+
+    fn check_view(&self, lease: &ViewLease, manifest: &Manifest) {
+        let commit = manifest.key().commit.to_string();
+        for name in lease.spec().refs.iter().map(|revision| revision.as_str()).chain(["main"]) {
+            assert_eq!(self.read(&lease.path().join("refs").join(name)).unwrap(), commit.as_bytes());
+        }
+        for file in manifest.files() {
+            let link = lease.path().join("snapshots").join(&commit).join(file.path.as_str());
+            let target = self.disk.spare(|| self.disk.read_link(&link)).unwrap();
+            assert_eq!(target, PathBuf::from(format!("../../blobs/{}", file.digest)));
+            let bytes = self.read(&lease.path().join("blobs").join(file.digest.to_string())).unwrap();
+            assert_eq!(pool::digest(algorithm_of(&file.digest), &bytes), file.digest);
+        }
+    }
+
+    fn drop_lease(&mut self) {
+        if !self.leases.is_empty() {
+            let at = self.pick(self.leases.len());
+            drop(self.leases.swap_remove(at));
+        }
+    }
+
+    fn lose_power(&mut self) {
+        self.tally.power_losses += 1;
+        let found = self.disk.lose_power();
+        self.restart(found);
+    }
+
+    fn kill(&mut self) {
+        self.tally.kills += 1;
+        let found = self.disk.kill_process();
+        self.restart(found);
+    }
+
+    /// Ends everything of the old process, whose disk answers no more, and opens the store on what is found.
+    fn restart(&mut self, found: FaultyDisk) {
+        self.writers.clear();
+        self.leases.clear();
+        self.store = None;
+        self.disk = found;
+        // Sometimes the power fails again while the store is being opened.
+        if self.below(8) == 0 {
+            self.disk.lose_power_after(self.entropy.number() % 700);
+        }
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
+        for _ in 0..100 {
+            let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+            match Store::open(disk, Clock::System, pool::options(Path::new(ROOT))) {
+                Ok(store) => {
+                    self.store = Some(store);
+                    if self.disk.has_power() {
+                        let disk = self.disk.clone();
+                        disk.spare(|| self.check());
+                    }
+                    return;
+                }
+                Err(store::OpenStoreError::Disk(_)) if !self.disk.has_power() => {
+                    self.tally.power_losses += 1;
+                    self.disk = self.disk.lose_power();
+                }
+                // A store that was never whole needs room to begin.
+                Err(store::OpenStoreError::Disk(_)) => self.disk.set_capacity(ByteSize(u64::MAX)),
+                Err(error) => panic!("the store does not open: {error}"),
+            }
+        }
+        panic!("the store does not open");
+    }
+
+    fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let name = digest.to_string();
+        self.read(&Path::new(ROOT).join("blobs").join(&name[..2]).join(&name)).ok()
+    }
+
+    /// Checks everything that must hold of a store that was just opened.
+    fn check(&self) {
+        let store = self.store();
+        let mut here = BTreeSet::new();
+        for fan in self.disk.list(&Path::new(ROOT).join("blobs")).unwrap() {
+            let folder = Path::new(ROOT).join("blobs").join(fan.name);
+            for entry in self.disk.list(&folder).unwrap() {
+                let digest: Digest = entry.name.parse().expect("only blobs stand among blobs");
+                let bytes = self.read(&folder.join(&entry.name)).unwrap();
+                let meta = self.disk.metadata(&folder.join(&entry.name)).unwrap();
+                assert_eq!(pool::digest(algorithm_of(&digest), &bytes), digest, "a wrong blob is visible");
+                assert_eq!((entry.kind, meta.mode), (EntryKind::File, 0o444));
+                here.insert(digest);
+            }
+        }
+        assert!(self.known.blobs.is_subset(&here), "published blobs are lost");
+        let listed: BTreeSet<ModelKey> =
+            store.list().iter().map(|model| model.manifest.key().clone()).collect();
+        assert!(self.known.models.is_subset(&listed), "published models are lost");
+        assert!(self.known.gone.is_disjoint(&listed), "removed models are back");
+        for key in &listed {
+            assert!(store.verify(key).unwrap().is_sound(), "{key} is not sound");
+        }
+        for (digest, supplier) in &self.known.suppliers {
+            let sample = self.samples.iter().find(|sample| sample.file.digest == *digest).unwrap();
+            let one = pool::manifest("huggingface!org/any", 9, &[sample]);
+            assert!(
+                store.missing(&one, supplier).files.is_empty(),
+                "{supplier:?} has to bring {digest} again"
+            );
+        }
+        for scratch in ["building", "trash"] {
+            assert_eq!(self.disk.list(&Path::new(ROOT).join(scratch)).unwrap(), []);
+        }
+    }
+
+    /// A store that came through all this can still do its work, and gives everything back.
+    fn bring_everything(&mut self) {
+        while !self.disk.has_power() {
+            self.lose_power();
+        }
+        self.disk = self.disk.kill_process();
+        self.writers.clear();
+        self.leases.clear();
+        self.store = None;
+        self.disk.set_capacity(ByteSize(u64::MAX));
+        self.reopen();
+        let store = self.store();
+        store.sweep_views(&BTreeSet::new()).unwrap();
+        let supplier = self.suppliers[0].clone();
+        for manifest in self.manifests.clone() {
+            for sample in &self.samples {
+                match store.claim(&sample.file, &supplier).unwrap() {
+                    Claim::Present => continue,
+                    Claim::Busy(_) => panic!("nobody writes"),
+                    Claim::Write(writer) => drop(writer),
+                }
+                bring_despite_spoils(&store, sample, &supplier);
+            }
+            store.publish_model(&manifest, &supplier).unwrap();
+        }
+        for manifest in &self.manifests {
+            drop(store.view(&ViewSpec { key: manifest.key().clone(), refs: BTreeSet::new() }).unwrap());
+            store.remove(manifest.key()).unwrap();
+        }
+        assert_eq!(store.disk_usage().unwrap().blobs, store.disk_usage().unwrap().unreferenced);
+        assert_eq!(self.disk.list(&Path::new(ROOT).join("views")).unwrap(), []);
+    }
+}
+
+/// Brings a file whose partial bytes may be wrong: these are refused once, then it begins anew.
+fn bring_despite_spoils(store: &Store, sample: &Sample, supplier: &Supplier) {
+    for _ in 0..4 {
+        let writer = pool::writer(store, sample, supplier);
+        for index in writer.missing_extents() {
+            writer.write_extent(index, sample.extent(&writer, index)).unwrap();
+        }
+        match writer.finish() {
+            Ok(_) => return,
+            Err(FinishError::Mismatch(_) | FinishError::Missing(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("{} can't be brought", sample.file.path);
+}
+
+fn algorithm_of(digest: &Digest) -> Algorithm {
+    match digest {
+        Digest::Sha256(_) => Algorithm::Sha256,
+        Digest::GitSha1(_) => Algorithm::GitSha1,
+    }
+}

@@ -13,6 +13,7 @@
 //! closes. It does not know which jobs it has, only how many, and it starts no timer: the planner says when a start
 //! took too long.
 
+mod fault;
 mod step;
 
 use base::Timestamp;

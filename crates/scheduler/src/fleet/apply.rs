@@ -1,7 +1,7 @@
 //! What an action of a plan changes in the fleet: the same for the control plane and for a simulator.
 
 use base::Timestamp;
-use types::{HostId, ModelKey, WorkerId};
+use types::{HostId, ModelKey, StartMark, WorkerId};
 
 use super::{Desire, Fleet, HostModel, WorkerFacts};
 use crate::{
@@ -65,7 +65,8 @@ impl Fleet {
                 let facts =
                     WorkerFacts { endpoint, tenant, release, need, host, gpus, created_at: now, worker };
                 self.put_worker(&id, facts);
-                Applied { worker: Some(id), effects: Vec::new() }
+                let effects = vec![WorkerEffect::Mark(StartMark::Placed, now)];
+                Applied { worker: Some(id), effects }
             }
             Action::ModelsArrived { worker, .. } => self.apply_step(worker, &WorkerEvent::ModelReady, now),
             Action::ReleaseHold { worker, gpus, .. } => {

@@ -152,7 +152,7 @@ impl<'a> Draft<'a> {
     pub(super) fn guests<'s>(&'s self, host: &HostView<'s>) -> impl Iterator<Item = Guest<'s>> {
         let present = self.fleet.workers_on(host.id).filter(|(worker, facts)| {
             let goes = self.ended.contains(*worker) || self.moved.contains(*worker);
-            !facts.worker.phase().is_over() && !(goes && facts.worker.is_held())
+            !(facts.worker.phase().is_over() || (goes && facts.worker.is_held()))
         });
         let present = present.map(|(worker, facts)| Guest {
             worker: Some(worker),

@@ -151,6 +151,12 @@ pub(super) fn add_report<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId) {
     };
     let (wanted, live) = outlook(draft, endpoint, facts);
     let mut waits = Vec::new();
+    if let (Some(until), Some(crashes)) = (crash_pause(draft, facts), &facts.crashes)
+        && facts.lifecycle == Lifecycle::Active
+    {
+        let (crashes, fault) = (crashes.count, crashes.fault.clone());
+        waits.push(Wait::CrashPause { crashes, fault, until });
+    }
     for (worker, member) in members(draft, endpoint) {
         if !draft.is_released(worker) {
             add_start_waits(fleet, facts, worker, member, &mut waits);
@@ -159,10 +165,6 @@ pub(super) fn add_report<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId) {
     let survey = draft.take_survey(endpoint);
     let demand = &facts.demand;
     if facts.lifecycle == Lifecycle::Active {
-        if let (Some(until), Some(crashes)) = (crash_pause(draft, facts), &facts.crashes) {
-            let (crashes, fault) = (crashes.count, crashes.fault.clone());
-            waits.push(Wait::CrashPause { crashes, fault, until });
-        }
         if live < wanted.workers && survey.as_ref().is_some_and(|survey| survey.candidates.is_empty()) {
             waits.push(Wait::Host);
         }

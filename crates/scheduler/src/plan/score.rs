@@ -6,7 +6,7 @@ use base::{ByteSize, Timestamp};
 use serde::Serialize;
 use types::{EndpointId, ErrorCode, HostId, Isolation, ModelKey, TenantId, WorkerId};
 
-use super::draft::{Draft, HostView};
+use super::draft::{Draft, Guest, HostView};
 use crate::{
     fetch::FetchState,
     fleet::{Cordon, Desire, GpuPick, Link, WorkerNeed},
@@ -80,6 +80,8 @@ pub struct Score {
 pub struct Candidate {
     /// How good it is.
     pub score: Score,
+    /// Whether every model is there, verified. A model may lack no byte and still be on its way to that.
+    pub holds: bool,
     /// Bytes still to come.
     pub missing: ByteSize,
     /// The time behind the score's step.
@@ -159,21 +161,33 @@ pub(super) struct Wish<'a> {
     pub(super) itself: Option<&'a WorkerId>,
 }
 
+impl Wish<'_> {
+    /// Returns whether a guest is the held start that is to be placed again.
+    fn is_by(&self, guest: &Guest<'_>) -> bool {
+        guest.worker.is_some() && guest.worker == self.itself
+    }
+}
+
 /// Returns how good a host is for a worker, or why it can't take it.
 pub(super) fn assess(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> Result<Candidate, Unfit> {
     check_host(draft, host, wish)?;
     let bytes = count_bytes(host, wish.need, draft.now())?;
-    let guests = || draft.guests(host).filter(|guest| guest.worker.is_none() || guest.worker != wish.itself);
-    let mut room = host.room().clone();
+    let guests = || draft.guests(host).filter(|guest| !wish.is_by(guest));
     let held = guests().filter(|guest| guest.held).count();
-    if bytes.missing > ByteSize(0) {
+    let mut net;
+    let holds = host.holds(wish.need);
+    let room = if !holds && held > 0 {
         // Starts that are held there already arrive before this one.
+        net = host.room().clone();
         for guest in guests().filter(|guest| guest.held) {
-            if let Some(pick) = room.fits(guest.need) {
-                room.take(guest.need, &pick.uuids);
+            if let Some(pick) = net.fits(guest.need) {
+                net.take(guest.need, &pick.uuids);
             }
         }
-    }
+        &net
+    } else {
+        host.room()
+    };
     let now = room.fits(wish.need);
     let (when, pick) = match (now, host.entry.whole.pick(&wish.need.gpu)) {
         (Some(pick), _) => (RoomWhen::Now, pick),
@@ -183,7 +197,7 @@ pub(super) fn assess(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> 
     let load = host.room().load_tier(u32::try_from(held).unwrap_or(u32::MAX));
     let rate = host.entry.facts.hub_rate_bytes.unwrap_or(draft.policy().rate_unknown_bytes).max(1);
     let mut time_to_ready = draft.policy().load_tier_delay * load;
-    if bytes.missing > ByteSize(0) {
+    if !holds {
         let micros = u128::from((bytes.missing + bytes.queue).0) * 1_000_000 / u128::from(rate);
         time_to_ready += draft.policy().fetch_overhead;
         time_to_ready += Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
@@ -198,7 +212,7 @@ pub(super) fn assess(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> 
         crowd: u32::try_from(guests().count()).unwrap_or(u32::MAX),
         host: host.id.clone(),
     };
-    Ok(Candidate { score, missing: bytes.missing, time_to_ready, gpus: pick.uuids })
+    Ok(Candidate { score, holds, missing: bytes.missing, time_to_ready, gpus: pick.uuids })
 }
 
 /// Whether the host could ever take the worker, whoever is there now.
@@ -215,7 +229,7 @@ fn check_host(draft: &Draft<'_>, host: &HostView<'_>, wish: Wish<'_>) -> Result<
         return Err(Unfit::Launch);
     }
     if facts.capacity.isolation == Isolation::None
-        && draft.guests(host).any(|guest| guest.tenant != wish.tenant && guest.worker != wish.itself)
+        && draft.guests(host).any(|guest| guest.tenant != wish.tenant && !wish.is_by(&guest))
     {
         return Err(Unfit::OtherTenant);
     }

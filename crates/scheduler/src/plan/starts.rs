@@ -54,6 +54,8 @@ pub(super) fn keep_or_move<'a>(draft: &mut Draft<'a>, worker: &'a WorkerId, fact
         Err(Unfit::Away) => rival.filter(|_| is_lost(draft, facts)),
         Err(_) => rival,
         Ok(_) if is_failing(draft, facts) => None,
+        // There is room, so it only waits out a pause.
+        Ok(present) if arrived && present.score.room == RoomWhen::Now => None,
         Ok(_) if arrived => rival.filter(|rival| beats_waiting(draft, facts, rival)),
         Ok(present) => rival.filter(|rival| beats_fetching(draft, present, rival)),
     };
@@ -112,10 +114,10 @@ fn start<'a>(draft: &mut Draft<'a>, endpoint: &'a EndpointId, facts: &'a Endpoin
         return;
     };
     draft.place_models(endpoint, host, &facts.need);
-    let start = match (best.missing.bytes(), best.score.room) {
-        (0, RoomWhen::Now) => Start::AtOnce { gpus: best.gpus.clone() },
-        (0, RoomWhen::Later) => Start::Throttled,
-        (_, RoomWhen::Now | RoomWhen::Later) => Start::Held { missing: best.missing },
+    let start = match (best.holds, best.score.room) {
+        (true, RoomWhen::Now) => Start::AtOnce { gpus: best.gpus.clone() },
+        (true, RoomWhen::Later) => Start::Throttled,
+        (false, RoomWhen::Now | RoomWhen::Later) => Start::Held { missing: best.missing },
     };
     let gpus = match &start {
         Start::AtOnce { gpus } => Some(gpus.as_slice()),
@@ -131,7 +133,7 @@ fn move_hold<'a>(draft: &mut Draft<'a>, worker: &'a WorkerId, facts: &'a WorkerF
         return;
     };
     draft.place_models(&facts.endpoint, host, &facts.need);
-    let goes_at_once = better.missing.bytes() == 0 && better.score.room == RoomWhen::Now;
+    let goes_at_once = better.holds && better.score.room == RoomWhen::Now;
     draft.receive(worker, facts, host, goes_at_once.then_some(better.gpus.as_slice()));
     let (from, to, missing) = (facts.host.clone(), host.clone(), better.missing);
     draft.act(Action::MoveHold { worker: worker.clone(), from, to, missing });
@@ -159,7 +161,7 @@ fn beats_waiting(draft: &mut Draft<'_>, facts: &WorkerFacts, rival: &Candidate) 
     let patient_until = since + draft.policy().throttled_patience;
     draft.alarm(Subject::Endpoint(facts.endpoint.clone()), Some(patient_until));
     let is_free = rival.score.room == RoomWhen::Now;
-    is_free && (rival.missing.bytes() == 0 || patient_until <= draft.now())
+    is_free && (rival.holds || patient_until <= draft.now())
 }
 
 /// Whether the start's host is away for so long that it counts as lost; until then the start waits for it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{ByteSize, Timestamp};
 use scheduler::{
     Action, Alarms, Crashes, Desire, EndpointReport, Exit, FetchEvent, FetchState, Fleet, LedgerInterval,
-    Link, Plan, Policy, Source, Step, WorkerEffect, WorkerEvent, plan,
+    Link, Plan, Policy, Source, Start, Step, WorkerEffect, WorkerEvent, plan,
 };
 use types::{EndpointId, HostId, Isolation, ModelKey, WorkerId};
 
@@ -92,6 +92,7 @@ impl World {
 
     fn carry_out(&mut self, action: &Action) {
         self.log.push(action.to_string());
+        self.check_start(action);
         let number = self.workers_made + 1;
         let fresh = || format!("wk_{number}").parse().expect("the id is well formed");
         let applied = self.fleet.apply(action, fresh, self.now);
@@ -166,6 +167,38 @@ impl World {
         let earlier = self.fleet.endpoint(&endpoint).and_then(|facts| facts.crashes.as_ref());
         let crashes = fault.map(|fault| Crashes::after(earlier, fault.clone(), self.now));
         self.fleet.set_crashes(&endpoint, crashes);
+    }
+
+    /// Panics when a process would start without all its models.
+    fn check_start(&self, action: &Action) {
+        let (need, host) = match action {
+            Action::StartWorker { endpoint, host, start: Start::AtOnce { .. }, .. } => {
+                (self.fleet.endpoint(endpoint).map(|facts| facts.need.clone()), host)
+            }
+            Action::ReleaseHold { worker, host, .. } => {
+                (self.fleet.worker(worker).map(|facts| facts.need.clone()), host)
+            }
+            Action::StartWorker { .. }
+            | Action::PlaceModel { .. }
+            | Action::RetryFetch { .. }
+            | Action::DropModel { .. }
+            | Action::ModelsArrived { .. }
+            | Action::MoveHold { .. }
+            | Action::StopWorker { .. }
+            | Action::DrainWorker { .. }
+            | Action::MarkUnhealthy { .. }
+            | Action::MarkLost { .. }
+            | Action::ForgetWorker { .. }
+            | Action::ForgetEndpoint { .. } => return,
+        };
+        for model in &need.expect("a start of something known").models {
+            let held = self.fleet.model(host, &model.key);
+            assert!(
+                held.is_some_and(|held| held.state.is_ready()),
+                "{action}, and {} is not there",
+                model.key
+            );
+        }
     }
 
     /// Panics when a fact of the fleet can't be.

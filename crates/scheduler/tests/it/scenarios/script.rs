@@ -126,10 +126,14 @@ impl Script {
             capacity: HostCapacity {
                 cpu_count: 8,
                 memory: words.option("memory").unwrap_or("64GB").parse().expect("a size"),
-                gpus: (gpus.count > 0).then(|| cards(host, &gpus)).unwrap_or_default(),
+                gpus: cards(host, &gpus),
                 workers_max: words.option("workers").unwrap_or("4").parse().expect("a number"),
                 cache_bytes_max: cache,
-                isolation: Isolation::Privileged,
+                isolation: match words.option("isolation") {
+                    Some("none") => Isolation::None,
+                    Some(other) => panic!("{other:?} is no isolation"),
+                    None => Isolation::Privileged,
+                },
             },
             launches: [LaunchKind::Command].into(),
             link: Link::Connected,
@@ -170,7 +174,7 @@ impl Script {
         let release = words.option("release").unwrap_or("1");
         let earlier = self.world.fleet.endpoint(&endpoint);
         let facts = EndpointFacts {
-            tenant: TenantId::default_tenant(),
+            tenant: words.option("tenant").map_or_else(TenantId::default_tenant, tenant_id),
             release: format!("rel_{release}").parse().expect("a release"),
             need: Arc::new(need),
             scaling,
@@ -304,6 +308,10 @@ fn duration(text: &str) -> Duration {
 
 fn host_id(name: &str) -> HostId {
     format!("host_{name}").parse().expect("a host's name")
+}
+
+fn tenant_id(name: &str) -> TenantId {
+    format!("tn_{name}").parse().expect("a tenant's name")
 }
 
 fn endpoint_id(name: &str) -> EndpointId {

@@ -1,0 +1,47 @@
+//! What a worker did wrong, in words.
+
+use base::Timestamp;
+use types::{ErrorCode, Fault};
+
+use super::Exit;
+
+impl Exit {
+    /// Returns what a process that nobody asked to end has done wrong.
+    pub(super) fn fault(self, complaint: Option<&str>) -> Fault {
+        let how = match self {
+            Self::Code { code } => format!("the worker's process ended by itself with exit code {code}"),
+            Self::Signal { signal } => format!("the worker's process was ended by signal {signal}"),
+            Self::OutOfMemory => "the worker's process was killed because memory ran out".to_owned(),
+            Self::Unknown => "the worker's process is gone and nobody saw how it ended".to_owned(),
+        };
+        let hint = match self {
+            Self::OutOfMemory => "raise the endpoint's memory limit or load a smaller model",
+            Self::Code { .. } | Self::Signal { .. } | Self::Unknown => "read the worker's log",
+        };
+        let message = match complaint {
+            Some(text) => format!("{how}; before that it reported: {text}"),
+            None => how,
+        };
+        Fault::new(ErrorCode::HandlerExited, message).with_hint(hint)
+    }
+}
+
+/// Returns what a worker has done wrong that took too long from its process's start to its first take.
+pub(super) fn never_ready(
+    started_at: Timestamp,
+    first_ping: Option<Timestamp>,
+    complaint: Option<&str>,
+    now: Timestamp,
+) -> Fault {
+    let waited = now.since(started_at).as_secs();
+    let (code, what) = match first_ping {
+        None => (ErrorCode::HandlerNeverPinged, "did not report once"),
+        Some(_) => (ErrorCode::HandlerNeverTook, "reported but never asked for a job"),
+    };
+    let mut message = format!("the worker {what} in the {waited} s since its process started");
+    if let Some(text) = complaint {
+        message.push_str("; it complained: ");
+        message.push_str(text);
+    }
+    Fault::new(code, message).with_hint("read the worker's log; a slow start may need a longer init timeout")
+}

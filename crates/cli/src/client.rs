@@ -8,7 +8,7 @@ pub(crate) use calls::job_body;
 
 use std::time::Duration;
 
-use api::Problem;
+use api::FieldProblem;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
@@ -122,13 +122,7 @@ impl Client {
     async fn refusal(&self, response: Response) -> Fault {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
-            let fields: Vec<String> =
-                problem.errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-            let mut fault = Fault::from(problem);
-            if !fields.is_empty() {
-                fault.message = format!("{} ({})", fault.message, fields.join("; "));
-            }
+        if let Some(fault) = read_problem(&body) {
             return self.with_key_hint(fault);
         }
         let code = match status.as_u16() {
@@ -158,6 +152,24 @@ impl Client {
             )),
         }
     }
+}
+
+/// Reads an error of either face: a problem, or the job API's `{"error": …}` with our code beside it.
+fn read_problem(body: &[u8]) -> Option<Fault> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(alias = "error")]
+        detail: String,
+        code: ErrorCode,
+        hint: Option<String>,
+        #[serde(default)]
+        errors: Vec<FieldProblem>,
+    }
+    let Answer { detail, code, hint, errors } = serde_json::from_slice(body).ok()?;
+    let fields: Vec<String> =
+        errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+    let message = if fields.is_empty() { detail } else { format!("{detail} ({})", fields.join("; ")) };
+    Some(Fault { code, message, hint })
 }
 
 fn is_loopback(server: &Url) -> bool {

@@ -7,3 +7,5 @@ pub(crate) mod job;
 pub(crate) mod model;
 pub(crate) mod usage;
 pub(crate) mod worker;
+
+pub use job::wait_for_job;

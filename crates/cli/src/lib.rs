@@ -17,6 +17,7 @@ mod words;
 
 pub use args::{ClientCommand, GlobalArgs, OutputFormat};
 pub use client::Client;
+pub use commands::wait_for_job;
 pub use dispatch::run;
 pub use failure::{Exit, Failure};
 pub use folder::{FOLDER_BYTES_MAX, FolderError, PackedFolder, pack};

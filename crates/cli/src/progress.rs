@@ -47,6 +47,19 @@ impl Progress {
         }
     }
 
+    /// Shows a step of so many things out of all.
+    pub fn count(&mut self, screen: &mut Screen, text: &str, done: u64, total: u64) {
+        if screen.is_interactive() {
+            let bar = self.bar.get_or_insert_with(new_bar);
+            bar.set_style(style("{spinner} {bar:24.cyan/dim} {msg}"));
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(text.to_owned());
+        } else {
+            self.tell(screen, text, text);
+        }
+    }
+
     /// Shows how far a fetch is, with its rate and the time left.
     pub fn fetch(&mut self, screen: &mut Screen, text: &str, fetch: &FetchView) {
         let (done, total) = (fetch.bytes_done, fetch.bytes_total);

@@ -198,6 +198,15 @@ async fn what_is_wrong_is_told_with_a_code_and_a_hint() {
         ! {"code":"endpoint-not-found","message":"there is no endpoint nope","hint":"see `larder endpoint list`"}
         exit 5
     "#]]).await;
+    let full = json!({"error": "the queue holds 50 jobs", "code": "queue-full", "hint": "wait", "errors": [
+        {"field": "policy.ttl", "message": "must be 10 s or more"},
+    ]});
+    check("run text-embed 1", &[("POST /v2/text-embed/run", 429, full)], expect![[r#"
+        > POST /v2/text-embed/run {"input":1}
+        ! error: the queue holds 50 jobs (policy.ttl: must be 10 s or more) (queue-full)
+        ! hint: wait
+        exit 6
+    "#]]).await;
     let key = problem("key-wrong", 401, "the key is not known", None);
     check("host list", &[("GET /api/v2/hosts", 401, key)], expect![[r#"
         > GET /api/v2/hosts
@@ -290,7 +299,7 @@ async fn a_job_is_sent_and_waited_for() {
             > POST /v2/text-embed/run {"input":1}
             > GET /api/v2/jobs/text-embed/j-u1
             ! in the queue
-            ! error: job j-u1 has not ended; it is IN_QUEUE (timeout)
+            ! error: job j-u1 has not ended (timeout)
             ! hint: it goes on; wait again with `larder job wait text-embed j-u1`
             exit 8
         "#]],

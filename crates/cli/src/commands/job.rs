@@ -3,6 +3,7 @@
 use std::{io::Read as _, time::Duration};
 
 use api::{Acknowledged, JobView};
+use base::Clock;
 use types::{ErrorCode, Fault, JobStatus};
 
 use super::endpoint::wait_words;
@@ -108,21 +109,47 @@ async fn wait(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let clock = screen.clock().clone();
-    let deadline = timeout.map(|timeout| clock.now() + timeout.0);
+    let view = tokio::select! {
+        // Cancel-safe: the job goes on, and asking about it changes nothing.
+        view = wait_for_job(client, endpoint, job, screen) => view?,
+        // Cancel-safe: it only waits.
+        () = sleep(&clock, timeout) => {
+            return Err(Fault::new(ErrorCode::Timeout, format!("job {job} has not ended"))
+                .with_hint(format!("it goes on; wait again with `larder job wait {endpoint} {job}`"))
+                .into());
+        }
+    };
+    ended(&view, screen)
+}
+
+async fn sleep(clock: &Clock, timeout: Option<Seconds>) {
+    match timeout {
+        Some(timeout) => clock.sleep(timeout.0).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a job has ended, showing what it waits for.
+///
+/// # Errors
+/// What the server says.
+///
+/// # Cancel safety
+/// Dropping the future changes nothing: the job goes on.
+pub async fn wait_for_job(
+    client: &Client,
+    endpoint: &str,
+    job: &str,
+    screen: &mut Screen,
+) -> Result<JobView, Fault> {
+    let clock = screen.clock().clone();
     let mut progress = Progress::new();
     loop {
         let view = client.job(endpoint, job).await?;
         if view.status.is_terminal() {
-            progress.clear();
-            return ended(&view, screen);
+            return Ok(view);
         }
         show_wait(&view, screen, &mut progress);
-        if deadline.is_some_and(|deadline| clock.now() >= deadline) {
-            let message = format!("job {job} has not ended; it is {}", view.status);
-            return Err(Fault::new(ErrorCode::Timeout, message)
-                .with_hint(format!("it goes on; wait again with `larder job wait {endpoint} {job}`"))
-                .into());
-        }
         clock.sleep(LOOK_AGAIN).await;
     }
 }
@@ -141,16 +168,13 @@ fn show_wait(view: &JobView, screen: &mut Screen, progress: &mut Progress) {
     }
 }
 
-/// Writes the output of an ended job, and how its time was spent.
+/// Writes the output of an ended job, to the letter in either format, and to people how its time was spent.
 fn ended(view: &JobView, screen: &mut Screen) -> Result<(), Failure> {
-    match screen.format() {
-        OutputFormat::Json => screen.json(view)?,
-        OutputFormat::Table => {
-            if let Some(output) = &view.output {
-                screen.line(output.get())?;
-            }
-            screen.note(summary(view));
-        }
+    if let Some(output) = &view.output {
+        screen.line(output.get())?;
+    }
+    if screen.format() == OutputFormat::Table {
+        screen.note(summary(view));
     }
     outcome(view).map_err(Failure::from)
 }

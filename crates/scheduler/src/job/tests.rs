@@ -318,6 +318,7 @@ fn any_event() -> impl Strategy<Value = JobEvent> {
         1 => who().prop_map(JobEvent::Chunk),
         1 => who().prop_map(|worker| JobEvent::Done(worker, ResultKind::Output)),
         1 => who().prop_map(|worker| JobEvent::Done(worker, ResultKind::Error)),
+        1 => who().prop_map(JobEvent::Returned),
         3 => Just(JobEvent::NotAccepted),
         1 => who().prop_map(|worker| JobEvent::WorkerGone(worker, Fault::new(ErrorCode::WorkerLost, "gone"))),
         1 => Just(JobEvent::CancelRequested),
@@ -363,6 +364,7 @@ proptest! {
                 prop_assert_eq!(ends, usize::from(next.status().is_terminal()));
             }
             in_a_row += u32::from(matches!(event, JobEvent::Assigned(_)));
+            in_a_row -= u32::from(matches!(event, JobEvent::Returned(_)));
             prop_assert!(in_a_row <= next.limits().attempts_max);
             prop_assert_eq!(enqueued, next.status() == JobStatus::InQueue);
             prop_assert!(next.attempts().len() <= ATTEMPT_HISTORY_MAX);

@@ -20,6 +20,7 @@ use crate::protocol::{Reply, Spec, read_frame, write_frame};
 
 pub(crate) mod cgroup;
 mod command;
+mod course;
 mod etc;
 mod init;
 mod launch;

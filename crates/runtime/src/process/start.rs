@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use base::Entropy;
 use tokio::process::Child;
 use types::{CommandLine, Isolation, WorkerId, WorkerLimits};
 
@@ -73,15 +74,17 @@ pub(super) async fn probe(driver: &ProcessDriver) -> Result<Isolation, DriverErr
 }
 
 async fn try_identity(driver: &ProcessDriver, own_ids: bool) -> Result<(), DriverError> {
-    let kind = if own_ids { "probe-root" } else { "probe-user" };
-    let folder = RunFolder::new(driver.shared.options.run_folder.join(kind));
+    // Unique, since another driver may be probing; and no worker's id, so that nobody adopts it.
+    let worker = WorkerId::generate(&Entropy::System);
+    let name = format!("probe-{worker}");
+    let folder = RunFolder::new(driver.shared.options.run_folder.join(&name));
     let unusable = |source| DriverError::RunFolder { path: folder.path().to_owned(), source };
-    folder.delete().and_then(|()| folder.create()).map_err(unusable)?;
+    folder.create().map_err(unusable)?;
     // The last slot, so that it is never a worker's.
     let slot = resolve::SLOTS_MAX - 1;
     let enclosure = Enclosure::Sandbox(resolve::identity(own_ids, slot));
     let start = ResolvedStart {
-        worker: "wk_probe".parse().expect("the id is well-formed"),
+        worker,
         command: CommandLine::try_from(vec![PROBE_PROGRAM.to_owned()]).expect("the command is well-formed"),
         env: Vec::new(),
         relay_env: Vec::new(),
@@ -93,7 +96,7 @@ async fn try_identity(driver: &ProcessDriver, own_ids: bool) -> Result<(), Drive
         egress: Egress::None,
     };
     let spec = resolve::spec(start, folder.path().to_owned(), enclosure, slot, &[])?;
-    let result = match launch(driver, spec, kind).await {
+    let result = match launch(driver, spec, &name).await {
         Ok(launched) => await_end(launched).await,
         // A system without that program can run workers all the same.
         Err(DriverError::ProgramNotFound { .. } | DriverError::ProgramRefused { .. }) => Ok(()),

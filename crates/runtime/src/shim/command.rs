@@ -71,7 +71,7 @@ impl Command {
         for (name, value) in defaults {
             match value {
                 Some(value) if variables.iter().all(|(given, _)| *given != name) => {
-                    variables.push((name, value))
+                    variables.push((name, value));
                 }
                 Some(_) | None => {}
             }
@@ -141,8 +141,9 @@ impl Command {
         nix::unistd::dup2_stdout(standard[1])?;
         nix::unistd::dup2_stderr(standard[2])?;
         process::close_others_on_exec()?;
-        // The image of a crashed worker would be written by the host's kernel to wherever the host says.
-        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+        // The image of a crashed worker would go to wherever the host says. One byte is the limit that also keeps it
+        // from a program that collects such images, which zero does not (core(5), "Piping core dumps").
+        setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) })?;
         restore_signals()?;
         super::privileges::end_with_parent()?;
         std::env::set_current_dir(&self.folder)?;

@@ -28,6 +28,7 @@ use rustix::{
 };
 
 use super::{
+    cgroup::ControlGroups,
     command::Command,
     etc, namespaces, plain, privileges,
     process::{self, Child},
@@ -49,6 +50,7 @@ const SWEEPS_MAX: usize = 10_000;
 /// What the first process is given by the shim that forks it.
 pub(super) struct Init<'a> {
     pub(super) spec: &'a Spec,
+    pub(super) groups: &'a ControlGroups,
     pub(super) shim: UnixStream,
     /// The worker's user namespace; None without isolation.
     pub(super) users: Option<OwnedFd>,
@@ -61,8 +63,8 @@ pub(super) struct Init<'a> {
 impl Init<'_> {
     /// Does all of a first process's work and ends. Never returns into the shim's code.
     pub(super) fn run(self) -> ! {
-        let Self { spec, shim, users, relay_url, output, error } = self;
-        let result = live(spec, &shim, users, relay_url, (output, error));
+        let Self { spec, groups, shim, users, relay_url, output, error } = self;
+        let result = live(spec, groups, &shim, users, relay_url, (output, error));
         if let Err(refusal) = result {
             // A shim that is gone needs no reason.
             let _ = write_frame(&shim, &Progress::Refused(refusal), &[]);
@@ -78,6 +80,7 @@ impl Init<'_> {
 
 fn live(
     spec: &Spec,
+    groups: &ControlGroups,
     shim: &UnixStream,
     users: Option<OwnedFd>,
     relay_url: Option<String>,
@@ -90,6 +93,7 @@ fn live(
         Ok((InitRequest::Begin, _)) => {}
         Ok((InitRequest::Terminate | InitRequest::Sweep, _)) | Err(_) => return Ok(()),
     }
+    groups.join().during("join the worker's control groups")?;
     let signals = block_child_signal().during("wait for signals")?;
     let (folder, own_url, notes) = match (spec.enclosure, users) {
         (Enclosure::Sandbox(identity), Some(namespace)) => {

@@ -70,9 +70,16 @@ fn fork_first_process(
         Enclosure::Plain => {}
     }
     let init = match process::fork().during("start a process")? {
-        Forked::Child => {
-            Init { spec, shim, users, relay_url: shared_url, output: output_end, error: error_end }.run()
+        Forked::Child => Init {
+            spec,
+            groups: &groups,
+            shim,
+            users,
+            relay_url: shared_url,
+            output: output_end,
+            error: error_end,
         }
+        .run(),
         Forked::Parent(child) => child,
     };
     drop((shim, output_end, error_end, users));

@@ -44,7 +44,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<(PathBuf, Vec<String>), Refusal> {
     }
     match spec.egress {
         Egress::None => {
-            notes.push("the worker shares the host's network, although it should have none".to_owned())
+            notes.push("the worker shares the host's network, although it should have none".to_owned());
         }
         Egress::Shared => {}
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{BorrowedFd, OwnedFd, RawFd},
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
@@ -128,7 +128,8 @@ pub(super) fn exit_at_once(code: i32) -> ! {
 
 /// Closes every open file but these and the three standard ones.
 pub(super) fn close_others(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut kept: Vec<RawFd> = kept.iter().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
+    let mut kept: Vec<RawFd> =
+        kept.iter().map(std::os::fd::AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept {

@@ -24,11 +24,11 @@ use rustix::{
 
 use super::{
     cgroup::{self, ControlGroups},
+    course::{Course, Effect, Stage},
     log::{Log, Pipe},
     process::Child,
 };
 use crate::{
-    ExitReason,
     protocol::{
         CommandEnd, Enclosure, Ended, InitRequest, Progress, Reply, Request, Running, read_frame, write_frame,
     },
@@ -41,19 +41,6 @@ const AGENTS_MAX: usize = 4;
 const AGENT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the pipes of an ended worker are read for: without a namespace a process that got away may hold one.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-
-/// Why the worker is ending, if it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// It is not.
-    No,
-    /// The command was asked to; the timer says until when.
-    Asked,
-    /// Everything was ended by force.
-    Forced,
-    /// Its first process is gone; what it wrote is still being read.
-    Over,
-}
 
 /// What the supervisor is made of.
 #[derive(Debug)]
@@ -77,9 +64,7 @@ pub(super) struct Supervisor {
     /// None where one has hung up, until the turn is over.
     agents: Vec<Option<UnixStream>>,
     timer: OwnedFd,
-    ending: Ending,
-    forced: bool,
-    command: Option<CommandEnd>,
+    course: Course,
 }
 
 /// What became ready.
@@ -102,8 +87,7 @@ impl Supervisor {
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         be_patient(&agent)?;
-        let mut supervisor =
-            Self { parts, ear, agents: Vec::new(), timer, ending: Ending::No, forced: false, command: None };
+        let mut supervisor = Self { parts, ear, agents: Vec::new(), timer, course: Course::new() };
         supervisor.tell_running(&agent)?;
         supervisor.agents.push(Some(agent));
         Ok(supervisor)
@@ -111,7 +95,7 @@ impl Supervisor {
 
     /// Attends to the worker until it has ended and everybody knows.
     pub(super) fn run(mut self) -> io::Result<()> {
-        while self.ending != Ending::Over || self.parts.pipes.iter().any(|pipe| pipe.end().is_some()) {
+        while self.course.stage() != Stage::Over || self.parts.pipes.iter().any(|pipe| pipe.end().is_some()) {
             for ready in self.wait()? {
                 match ready {
                     Ready::Ear => self.hear(),
@@ -119,9 +103,9 @@ impl Supervisor {
                     Ready::InitSocket => self.take_progress(),
                     Ready::InitEnded => self.first_process_ended()?,
                     Ready::Pipe(index) => {
-                        self.parts.pipes[index].drain(&mut self.parts.log, Clock::System.now())
+                        self.parts.pipes[index].drain(&mut self.parts.log, Clock::System.now());
                     }
-                    Ready::Timer if self.ending == Ending::Over => return self.finish(),
+                    Ready::Timer if self.course.stage() == Stage::Over => return self.finish(),
                     Ready::Timer => self.force()?,
                 }
             }
@@ -139,9 +123,9 @@ impl Supervisor {
         for (index, pipe) in self.parts.pipes.iter().enumerate() {
             sources.extend(pipe.end().map(|end| (Ready::Pipe(index), end.as_fd())));
         }
-        if self.ending != Ending::Over {
+        if self.course.stage() != Stage::Over {
             sources.push((Ready::InitEnded, self.parts.init.pidfd().as_fd()));
-            if self.command.is_none() {
+            if !self.course.knows_command() {
                 sources.push((Ready::InitSocket, self.parts.init_socket.as_fd()));
             }
         }
@@ -186,50 +170,48 @@ impl Supervisor {
     }
 
     fn take_progress(&mut self) {
-        match read_frame::<Progress>(&self.parts.init_socket) {
-            Ok((Progress::Ended(end), _)) => self.command = Some(end),
-            Ok((Progress::Relay { .. } | Progress::Executed { .. }, _)) => {}
-            // The end of the first process itself is what counts; it closes this socket a moment before.
-            Ok((Progress::Refused(_), _)) | Err(_) => {
-                self.command = self.command.or(Some(CommandEnd::Signal(libc::SIGKILL)))
-            }
-        }
+        let end = match read_frame::<Progress>(&self.parts.init_socket) {
+            Ok((Progress::Ended(end), _)) => end,
+            Ok((Progress::Relay { .. } | Progress::Executed { .. }, _)) => return,
+            // It closes this socket by its own end, which comes next.
+            Ok((Progress::Refused(_), _)) | Err(_) => CommandEnd::Signal(libc::SIGKILL),
+        };
+        self.course = self.course.command_ended(end);
     }
 
-    /// Asks the command to end, once.
     fn ask(&mut self, grace: Duration) -> io::Result<()> {
-        if self.ending != Ending::No {
-            return Ok(());
+        let (course, effect) = self.course.ask();
+        self.course = course;
+        match effect {
+            Effect::None | Effect::EndAll => Ok(()),
+            Effect::AskCommand => {
+                // A first process that is gone has taken the command with it.
+                let _ = write_frame(&self.parts.init_socket, &InitRequest::Terminate, &[]);
+                self.set_timer(grace)
+            }
         }
-        self.ending = Ending::Asked;
-        // A first process that is gone has taken the command with it.
-        let _ = write_frame(&self.parts.init_socket, &InitRequest::Terminate, &[]);
-        self.set_timer(grace)
     }
 
     fn force(&mut self) -> io::Result<()> {
         self.drain_timer();
-        if matches!(self.ending, Ending::Forced | Ending::Over) {
-            return Ok(());
-        }
-        self.ending = Ending::Forced;
-        self.forced = true;
-        match self.parts.enclosure {
-            Enclosure::Sandbox(_) => self.parts.init.kill(),
-            // Without a namespace only the subreaper knows whom to end.
-            Enclosure::Plain => write_frame(&self.parts.init_socket, &InitRequest::Sweep, &[]).or(Ok(())),
+        let (course, effect) = self.course.force();
+        self.course = course;
+        match (effect, self.parts.enclosure) {
+            (Effect::None | Effect::AskCommand, _) => Ok(()),
+            (Effect::EndAll, Enclosure::Sandbox(_)) => self.parts.init.kill(),
+            // Without a namespace only the subreaper knows whom to end; one that is gone has ended them.
+            (Effect::EndAll, Enclosure::Plain) => {
+                write_frame(&self.parts.init_socket, &InitRequest::Sweep, &[]).or(Ok(()))
+            }
         }
     }
 
     fn first_process_ended(&mut self) -> io::Result<()> {
-        if self.command.is_none() {
-            let pending = rustix::io::ioctl_fionread(&self.parts.init_socket)?;
-            if pending > 0 {
-                self.take_progress();
-            }
+        if !self.course.knows_command() && rustix::io::ioctl_fionread(&self.parts.init_socket)? > 0 {
+            self.take_progress();
         }
         self.parts.init.wait()?;
-        self.ending = Ending::Over;
+        self.course = self.course.over();
         self.set_timer(DRAIN_TIME)
     }
 
@@ -239,7 +221,7 @@ impl Supervisor {
         for pipe in &mut self.parts.pipes {
             pipe.drain(&mut self.parts.log, now);
         }
-        let ended = Ended { status: self.status(), at: now };
+        let ended = Ended { status: self.course.status(self.parts.groups.ran_out_of_memory()), at: now };
         cgroup::remove(&self.parts.groups.paths());
         self.parts.folder.write_ended(&ended)?;
         self.parts.folder.close_ear();
@@ -248,18 +230,6 @@ impl Supervisor {
             let _ = write_frame(agent, &Reply::Ended(ended), &[]);
         }
         Ok(())
-    }
-
-    fn status(&self) -> ExitReason {
-        let by_force = Some(CommandEnd::Signal(libc::SIGKILL));
-        match self.command {
-            end if self.forced && (end.is_none() || end == by_force) => ExitReason::Killed,
-            Some(CommandEnd::Code(0)) => ExitReason::Code(0),
-            _ if self.parts.groups.ran_out_of_memory() => ExitReason::OutOfMemory,
-            Some(CommandEnd::Code(code)) => ExitReason::Code(code),
-            Some(CommandEnd::Signal(signal)) => ExitReason::Signal(signal),
-            None => ExitReason::Signal(libc::SIGKILL),
-        }
     }
 
     fn set_timer(&self, after: Duration) -> io::Result<()> {

@@ -65,6 +65,19 @@ fn describe() {
     for line in status.lines().filter(|line| line.starts_with("Cap") || line.starts_with("NoNew")) {
         println!("= {}", line.replace('\t', " "));
     }
+    let mut files: Vec<_> = fs::read_dir("/proc/self/fd")
+        .expect("the worker has a /proc")
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            Some(format!("{}:{}", entry.file_name().display(), target.display()))
+        })
+        // The folder that is being read is an open file too.
+        .filter(|file| !file.contains("/proc/"))
+        .map(|file| file.split('[').next().unwrap_or_default().to_owned())
+        .collect();
+    files.sort();
+    println!("= files {}", files.join(" "));
     println!(
         "= Seccomp {}",
         status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap_or("?").trim()
@@ -210,7 +223,7 @@ fn look_into_first_process() {
     ] {
         let path = format!("/proc/1/{name}");
         let result = if name.ends_with('/') || name == "fd" || name == "map_files" {
-            fs::read_dir(&path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()).map(|_| ())
+            fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map(|_| ())
         } else {
             fs::read(&path).map(drop)
         };

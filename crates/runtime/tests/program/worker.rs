@@ -25,7 +25,8 @@ pub(crate) fn raise_family(words: &[String]) -> ExitCode {
     if generations > 0 {
         let program = std::env::current_exe().expect("the program knows itself");
         let child = Command::new(program).arg("family").arg((generations - 1).to_string()).spawn();
-        child.expect("a child can be started");
+        // It never ends by itself, and its end is what the test is about.
+        std::mem::forget(child.expect("a child can be started"));
     }
     // SAFETY: a new session concerns only this process.
     unsafe { libc::setsid() };

@@ -98,6 +98,7 @@ async fn check(egress: Egress) {
             "= CapBnd: 0000000000000000",
             "= CapAmb: 0000000000000000",
             "= NoNewPrivs: 1",
+            "= files 0:/dev/null 1:pipe: 2:pipe:",
             "= Seccomp 2",
             "= models--Acme--Tiny holds precious weights",
             "= models--acme--tiny holds precious weights",

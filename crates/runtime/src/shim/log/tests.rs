@@ -1,6 +1,7 @@
 //! Lines are cut where they end or grow too long, and a log stays within its size.
 
 use base::Timestamp;
+use proptest::prelude::proptest;
 
 use super::{LINE_BYTES_MAX, Log, Pipe};
 use crate::{
@@ -49,4 +50,24 @@ fn a_log_keeps_its_last_lines_within_its_size() {
     assert_eq!(lines.len(), 30);
     assert_eq!(lines.last().map(|line| line.text.as_str()), Some("line 199"));
     assert_eq!(lines[0].at, Timestamp::from_millis(170));
+}
+
+proptest! {
+    /// However output is cut on its way through a pipe, the same lines come out.
+    #[test]
+    fn lines_do_not_depend_on_how_they_arrive(
+        text in "[ab\n]{0,80}",
+        cuts in proptest::collection::vec(1_usize..20, 0..20),
+    ) {
+        let mut chunks = Vec::new();
+        let mut rest = text.as_bytes();
+        for cut in cuts {
+            let (chunk, later) = rest.split_at(cut.min(rest.len()));
+            chunks.push(chunk);
+            rest = later;
+        }
+        chunks.push(rest);
+        let expected: Vec<_> = text.lines().collect();
+        check(&chunks, &expected);
+    }
 }

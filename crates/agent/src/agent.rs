@@ -128,6 +128,7 @@ impl Agent {
             clock: clock.clone(),
             entropy: entropy.clone(),
             egress: options.egress,
+            isolation: options.capacity.isolation,
             hostname: identity.host.to_string(),
         };
         let driver_events = driver.take_events().expect("an agent is the only one that its driver talks to");
@@ -181,9 +182,9 @@ impl Agent {
     /// first, use [`AgentHandle::stop_workers`].
     pub async fn run(self, token: CancellationToken) {
         let Self { parts, ears, uplink, spool, transfer, journal, records } = self;
-        let spool_token = CancellationToken::new();
-        let mut storing = TaskScope::new(&spool_token);
-        storing.spawn("spool", spool.run(spool_token.clone()));
+        // Not a child of `token`: the spool outlives whoever writes to it.
+        let mut storing = TaskScope::new(&CancellationToken::new());
+        storing.spawn("spool", spool.run(storing.token()));
         let mut tasks = TaskScope::new(&token);
         let relay = parts.starter.relay.clone();
         tasks.spawn("relay sweep", relay.sweep(tasks.token()));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use api::DesiredWorker;
 use base::Redacted;
-use runtime::Egress;
+use runtime::{Egress, mounts::HUB_FOLDER};
 use serde::Serialize;
 use types::{Commit, HubAccess, ModelKey};
 
@@ -22,8 +22,10 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) secret: &'a Redacted<String>,
     /// What it may reach.
     pub(crate) egress: Egress,
-    /// Where it sees its models.
-    pub(crate) hub_folder: &'a str,
+    /// What `HF_HUB_CACHE` is, where the driver does not set it itself.
+    pub(crate) hub_cache: Option<&'a str>,
+    /// Where it sees the folder of each model, in the order of its views.
+    pub(crate) model_folders: &'a [String],
     /// The type of its GPUs, as people name it.
     pub(crate) gpu_kind: Option<&'a str>,
     /// The host's id.
@@ -89,16 +91,19 @@ fn announce_models(
         }
     }
     let Some(first) = order.views.first() else { return };
-    ours.insert("HF_HUB_CACHE", circumstances.hub_folder.to_owned());
+    if let Some(folder) = circumstances.hub_cache {
+        ours.insert("HF_HUB_CACHE", folder.to_owned());
+    }
     ours.insert("MODEL_NAME", first.key.repo.name.to_string());
     ours.insert("MODEL_REVISION", first.key.commit.to_string());
     let announced: Vec<AnnouncedModel<'_>> = order
         .views
         .iter()
-        .map(|view| AnnouncedModel {
+        .zip(circumstances.model_folders)
+        .map(|(view, folder)| AnnouncedModel {
             id: view.key.repo.name.as_str(),
             commit: view.key.commit,
-            path: snapshot_path(circumstances.hub_folder, &view.key),
+            path: format!("{folder}/snapshots/{}", view.key.commit),
         })
         .collect();
     let announced = serde_json::to_string(&announced).expect("names and paths are text");
@@ -130,9 +135,9 @@ fn relay_paths(order: &DesiredWorker, gpu_kind: Option<&str>) -> Vec<(String, St
     ]
 }
 
-/// Returns where a worker finds the files of a model.
-pub(crate) fn snapshot_path(hub_folder: &str, key: &ModelKey) -> String {
-    format!("{hub_folder}/{}/snapshots/{}", key.repo.name.cache_folder(), key.commit)
+/// Returns where a worker of its own root sees the folder of a model.
+pub(crate) fn model_folder(key: &ModelKey) -> String {
+    format!("{HUB_FOLDER}/{}", key.repo.name.cache_folder())
 }
 
 #[cfg(test)]

@@ -334,6 +334,3 @@ impl Host {
         self.clock.now()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,7 +28,7 @@ use std::{
 use api::{AgentMessage, Assignment, JobEvent, JobEventKind, JobStop, TakeOffer};
 use base::{ByteSize, Clock, Entropy, Redacted, Timestamp};
 use subtle::ConstantTimeEq;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use types::{EndpointId, JobId, Outcome, StartMark, WorkerId};
 
@@ -37,6 +37,10 @@ use crate::outbox::Outbox;
 use lease::Lease;
 pub(crate) use routes::{make_secret, serve};
 use worker::{Standing, Worker};
+
+/// After the first job of a batch the request is held this much longer: the server sends each job by itself, within
+/// a fraction of it.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// The relay's limits. The defaults are those of the protocol.
 #[derive(Clone, Copy, Debug)]
@@ -134,22 +138,60 @@ enum Caller {
     Unknown,
 }
 
-/// A request for jobs or stops that is held open. Dropping it takes it away.
+/// A request for jobs or stops that is held open. Dropping it takes it away, and gives back what was not answered.
 #[derive(Debug)]
 struct OpenPoll<T> {
     relay: Relay,
     worker: WorkerId,
     id: u64,
-    answered: oneshot::Receiver<Vec<T>>,
-    closed: fn(&Relay, &WorkerId, u64, Vec<T>),
+    slots: u32,
+    things: mpsc::UnboundedReceiver<T>,
+    taken: Vec<T>,
+    close: fn(&Relay, &WorkerId, u64),
+    give_back: fn(&Relay, &WorkerId, Vec<T>),
+}
+
+impl<T> OpenPoll<T> {
+    /// Waits for something, and then a moment for more of it, since jobs of one batch come one by one.
+    async fn answer(mut self, until: Timestamp) -> Vec<T> {
+        let clock = self.relay.0.clock.clone();
+        tokio::select! {
+            // Cancel-safe: what was not received stays in the channel, and is given back from there.
+            first = self.things.recv() => self.taken.extend(first),
+            () = clock.sleep_until(until) => {}
+        }
+        let gathered = clock.now() + GATHER;
+        while !self.taken.is_empty() && self.taken.len() < self.slots as usize {
+            tokio::select! {
+                // Cancel-safe: as above.
+                more = self.things.recv() => match more {
+                    Some(more) => self.taken.push(more),
+                    None => break,
+                },
+                () = clock.sleep_until(gathered) => break,
+            }
+        }
+        self.finish();
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Takes the request away; what came before that is among what was taken.
+    fn finish(&mut self) {
+        (self.close)(&self.relay, &self.worker, self.id);
+        while let Ok(thing) = self.things.try_recv() {
+            self.taken.push(thing);
+        }
+    }
 }
 
 impl<T> Drop for OpenPoll<T> {
     fn drop(&mut self) {
-        self.answered.close();
-        // Jobs that came in the moment in which the client went away were never written to it.
-        let unwritten = self.answered.try_recv().unwrap_or_default();
-        (self.closed)(&self.relay, &self.worker, self.id, unwritten);
+        self.finish();
+        // The client went away before these were written to it.
+        let unwritten = std::mem::take(&mut self.taken);
+        if !unwritten.is_empty() {
+            (self.give_back)(&self.relay, &self.worker, unwritten);
+        }
     }
 }
 
@@ -270,7 +312,6 @@ impl Relay {
                 worker.leases.remove(&assignment.job);
             }
             self.give_back(refused);
-            self.offer(worker);
         }
         drop(workers);
         self.changed();
@@ -353,29 +394,37 @@ impl Relay {
         if worker.standing != Standing::Open {
             return None;
         }
-        let (poll, answered) = worker.takes.open(slots);
+        let (poll, things) = worker.takes.open(slots);
         self.offer(worker);
         drop(workers);
         Some(OpenPoll {
             relay: self.clone(),
             worker: id.clone(),
             id: poll,
-            answered,
-            closed: Self::take_closed,
+            slots,
+            things,
+            taken: Vec::new(),
+            close: Self::take_closed,
+            give_back: Self::untake,
         })
     }
 
-    fn take_closed(&self, id: &WorkerId, poll: u64, unwritten: Vec<Assignment>) {
-        let mut workers = self.lock();
-        if let Some(worker) = workers.get_mut(id) {
-            for assignment in &unwritten {
-                worker.leases.remove(&assignment.job);
-            }
-            if worker.takes.close(poll) {
+    fn take_closed(&self, id: &WorkerId, poll: u64) {
+        if let Some(worker) = self.lock().get_mut(id) {
+            let before = worker.takes.slots();
+            worker.takes.close(poll);
+            if worker.takes.slots() != before {
                 self.offer(worker);
             }
         }
-        drop(workers);
+    }
+
+    fn untake(&self, id: &WorkerId, unwritten: Vec<Assignment>) {
+        if let Some(worker) = self.lock().get_mut(id) {
+            for assignment in &unwritten {
+                worker.leases.remove(&assignment.job);
+            }
+        }
         self.give_back(unwritten);
     }
 
@@ -389,15 +438,29 @@ impl Relay {
         if worker.standing != Standing::Open {
             return Ok(None);
         }
-        let (poll, answered) = worker.stops.open(u32::MAX);
+        let (poll, things) = worker.stops.open(u32::MAX);
         drop(workers);
-        let closed = Self::stop_closed;
-        Ok(Some(OpenPoll { relay: self.clone(), worker: id.clone(), id: poll, answered, closed }))
+        Ok(Some(OpenPoll {
+            relay: self.clone(),
+            worker: id.clone(),
+            id: poll,
+            // One is enough to answer; the others are asked for at once.
+            slots: 1,
+            things,
+            taken: Vec::new(),
+            close: Self::stop_closed,
+            give_back: Self::unstop,
+        }))
     }
 
-    fn stop_closed(&self, id: &WorkerId, poll: u64, unwritten: Vec<JobId>) {
+    fn stop_closed(&self, id: &WorkerId, poll: u64) {
         if let Some(worker) = self.lock().get_mut(id) {
             worker.stops.close(poll);
+        }
+    }
+
+    fn unstop(&self, id: &WorkerId, unwritten: Vec<JobId>) {
+        if let Some(worker) = self.lock().get_mut(id) {
             worker.stop(unwritten);
         }
     }
@@ -567,6 +630,3 @@ struct FinalResult {
     stop_worker: bool,
     streamed: bool,
 }
-
-#[cfg(test)]
-mod tests;

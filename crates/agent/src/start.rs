@@ -8,7 +8,7 @@ use api::{DesiredWorker, EndReason};
 use base::{Clock, Entropy, Redacted, Timestamp};
 use runtime::{Driver, Egress, ExitReason, PythonEnvironment, ResolvedStart, Started, ViewMount, mounts};
 use store::{Store, ViewLease, ViewSpec};
-use types::{ErrorCode, Fault, HubAccess, Launch, StartMark, WorkerId};
+use types::{ErrorCode, Fault, HubAccess, Isolation, Launch, StartMark, WorkerId};
 
 use crate::{
     environment::{self, Circumstances},
@@ -34,6 +34,7 @@ pub(crate) struct Starter {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) egress: Egress,
+    pub(crate) isolation: Isolation,
     pub(crate) hostname: String,
 }
 
@@ -106,8 +107,8 @@ impl Starter {
                 spelled: view.reference.repo.clone(),
             })
             .collect();
-        let mounts =
-            if views.is_empty() { Vec::new() } else { mounts::hub(&views).map_err(|error| error.fault())? };
+        let mounts = mounts::hub(&views).map_err(|error| error.fault())?;
+        let (hub_cache, model_folders) = self.places(&worker, &leases);
         if !views.is_empty() {
             marks.insert(StartMark::ViewMounted, self.clock.now());
         }
@@ -118,7 +119,8 @@ impl Starter {
                 owner: &owner,
                 secret: &secret,
                 egress: self.egress,
-                hub_folder: mounts::HUB_FOLDER,
+                hub_cache,
+                model_folders: &model_folders,
                 gpu_kind: gpu_kind.as_deref(),
                 hostname: &self.hostname,
             },
@@ -143,6 +145,20 @@ impl Starter {
             tracing::warn!(worker = %worker.worker, note, "a worker runs with less than was asked for");
         }
         Ok(Running { leases, started, marks })
+    }
+
+    /// Returns where a worker looks for models, and where it sees each.
+    fn places(&self, worker: &DesiredWorker, leases: &[ViewLease]) -> (Option<&'static str>, Vec<String>) {
+        match self.isolation {
+            Isolation::Privileged | Isolation::Unprivileged => {
+                let seen = worker.views.iter().map(|view| environment::model_folder(&view.key));
+                (Some(mounts::HUB_FOLDER), seen.collect())
+            }
+            // It sees the host; the driver makes a hub folder of links for it, and tells it where.
+            Isolation::None => {
+                (None, leases.iter().map(|lease| lease.path().display().to_string()).collect())
+            }
+        }
     }
 
     async fn lease(&self, worker: &DesiredWorker) -> Result<Vec<ViewLease>, Fault> {

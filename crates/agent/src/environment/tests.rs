@@ -2,7 +2,6 @@ use std::fmt::Write as _;
 
 use api::{ViewOrder, WorkerIntent};
 use expect_test::{Expect, expect};
-use runtime::mounts::HUB_FOLDER;
 use types::{CommandLine, Launch, ModelRef, SelectionKey};
 
 use super::*;
@@ -39,11 +38,13 @@ fn order(views: Vec<ViewOrder>, hub_access: HubAccess, gpus: &[&str]) -> Desired
 fn check(order: &DesiredWorker, egress: Egress, owner: &[(&str, &str)], expected: &Expect) {
     let owner =
         owner.iter().map(|(name, value)| ((*name).to_owned(), Redacted::new((*value).to_owned()))).collect();
+    let model_folders: Vec<String> = order.views.iter().map(|view| model_folder(&view.key)).collect();
     let circumstances = Circumstances {
         owner: &owner,
         secret: &Redacted::new("s3cret".to_owned()),
         egress,
-        hub_folder: HUB_FOLDER,
+        hub_cache: Some(HUB_FOLDER),
+        model_folders: &model_folders,
         gpu_kind: (!order.gpus.is_empty()).then_some("NVIDIA L4"),
         hostname: "host_1",
     };

@@ -19,6 +19,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A folder that could not be had is asked for again after this, when a worker needs it.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Folders that are asked for at once: they share one link, and the server answers in order.
+const COMING_MAX: usize = 4;
+
 /// The released folders of this host.
 #[derive(Debug)]
 pub(super) struct Folders {
@@ -74,8 +77,13 @@ impl Folders {
             self.known.insert(digest, Folder::Here(path));
             return false;
         }
-        self.known.insert(digest, Folder::Coming { archive: Vec::new(), heard_at: now });
-        true
+        let coming = self.known.values().filter(|folder| matches!(folder, Folder::Coming { .. })).count();
+        // It is asked for in a later pass otherwise.
+        let ask = coming < COMING_MAX;
+        if ask {
+            self.known.insert(digest, Folder::Coming { archive: Vec::new(), heard_at: now });
+        }
+        ask
     }
 
     /// Lets go of what nobody answered, and of failures that are old: they are asked for again when needed.

@@ -42,7 +42,7 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(
 
 /// Parses what was posted as a result.
 pub(crate) fn parse_result(bytes: &[u8]) -> Posted {
-    let body: Body<'_> = match serde_json::from_slice(bytes) {
+    let body = match parse(bytes) {
         Ok(body) => body,
         Err(error) => return failed(&error),
     };
@@ -57,8 +57,16 @@ pub(crate) fn parse_result(bytes: &[u8]) -> Posted {
 
 /// Parses what was posted as a chunk; `None` when it is no JSON object.
 pub(crate) fn parse_chunk(bytes: &[u8]) -> Option<Box<RawValue>> {
-    let body: Body<'_> = serde_json::from_slice(bytes).ok()?;
+    let body = parse(bytes).ok()?;
     Some(body.output.map_or_else(null, ToOwned::to_owned))
+}
+
+fn parse(bytes: &[u8]) -> Result<Body<'_>, serde_json::Error> {
+    // A list would be taken as the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(serde::de::Error::custom("a list stands where an object is needed"));
+    }
+    serde_json::from_slice(bytes)
 }
 
 /// Makes the result of a body that was longer than allowed.

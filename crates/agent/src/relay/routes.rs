@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use types::{JobId, WorkerId};
 use url::form_urlencoded;
 
-use super::{Caller, FinalResult, OpenPoll, Relay, result};
+use super::{Caller, FinalResult, Relay, result};
 use crate::spool::Durability;
 
 /// The SDK lists the jobs that it holds in the address of a ping, up to 64 KiB of them; the rest is headers.
@@ -36,6 +36,8 @@ const HEAD_BYTES_MAX: ByteSize = ByteSize::kib(96);
 const WRONG_KEY_HOLD: Duration = Duration::from_secs(1);
 /// A body above its limit is read to its end and thrown away up to here, so that the worker hears the answer.
 const BODY_BYTES_DRAINED: u64 = 256 * 1024 * 1024;
+/// A worker on the same host that sends nothing of a body for this long is stuck or gone.
+const BODY_STALL_MAX: Duration = Duration::from_secs(60);
 /// The most jobs that one request can ask for; above the concurrency of any worker seen.
 const BATCH_MAX: u32 = 1000;
 /// What a worker's reason for being unhealthy is cut at. The SDK cuts at 256 characters.
@@ -133,7 +135,7 @@ async fn wait_for_jobs(
     let Some(poll) = relay.open_take(&worker, slots) else {
         return Err(nothing_after(relay, relay.0.limits.drain_hold).await);
     };
-    let jobs = held(relay, poll).await;
+    let jobs = poll.answer(hold_until(relay)).await;
     if jobs.is_empty() && !relay.0.outbox.is_connected() {
         // It held as long as any request: the worker has not asked in vain at once, and now pauses for 5 s.
         return Err(StatusCode::TOO_MANY_REQUESTS.into_response());
@@ -152,7 +154,7 @@ async fn stop(
     };
     let jobs = match relay.open_stop(&worker) {
         Err(jobs) => jobs,
-        Ok(Some(poll)) => held(&relay, poll).await,
+        Ok(Some(poll)) => poll.answer(hold_until(&relay)).await,
         Ok(None) => return nothing_after(&relay, relay.0.limits.drain_hold).await,
     };
     if jobs.is_empty() {
@@ -279,16 +281,6 @@ fn job_of(
     }
 }
 
-/// Waits for a held request's answer, for as long as requests are held.
-async fn held<T>(relay: &Relay, mut poll: OpenPoll<T>) -> Vec<T> {
-    let until = hold_until(relay);
-    tokio::select! {
-        // Cancel-safe: what came and was not taken is given back when the poll is dropped.
-        answer = &mut poll.answered => answer.unwrap_or_default(),
-        () = relay.0.clock.sleep_until(until) => Vec::new(),
-    }
-}
-
 fn hold_until(relay: &Relay) -> Timestamp {
     let limits = &relay.0.limits;
     let spread = limits.hold_spread.as_micros().max(1) as u64;
@@ -320,8 +312,12 @@ async fn read_body(body: Body, limit: ByteSize) -> ReadBody {
     let mut bytes = BytesMut::with_capacity(announced);
     let mut seen = 0;
     let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let Ok(chunk) = chunk else { return ReadBody::Broken };
+    loop {
+        let chunk = match tokio::time::timeout(BODY_STALL_MAX, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(None) => break,
+            Ok(Some(Err(_))) | Err(_) => return ReadBody::Broken,
+        };
         seen += chunk.len() as u64;
         if seen <= limit.bytes() {
             bytes.extend_from_slice(&chunk);

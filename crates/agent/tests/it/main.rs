@@ -1,0 +1,10 @@
+//! The agent from outside: a fake server at one end, HTTP requests or the real SDK at the other.
+
+mod bench;
+mod child;
+mod converge;
+mod drivers;
+mod relay;
+mod restart;
+mod sdk;
+mod server;

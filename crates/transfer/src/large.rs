@@ -14,6 +14,7 @@ use store::{BlobWriter, Claim, ExtentIndex, FinishError};
 use crate::{
     ContentRefused, FetchError, SourceFile,
     fetch::{Fetch, Wanted, blocking},
+    progress::Tracker,
     reading::{Sink, read},
 };
 
@@ -55,7 +56,9 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
         let writer = match blocking(move || store.claim(&file, &supplier)).await? {
             Claim::Present => {
                 fetch.tracker.found(wanted.bytes() - credited);
-                fetch.bytes_reused.fetch_add(wanted.bytes(), Ordering::Relaxed);
+                if refetches == 0 && repairs == 0 {
+                    fetch.bytes_reused.fetch_add(wanted.bytes(), Ordering::Relaxed);
+                }
                 fetch.tracker.files_done(wanted.copies);
                 return Ok(());
             }
@@ -79,6 +82,8 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
                 return Ok(());
             }
             Finished::Wrong(mismatch) => {
+                fetch.tracker.lost(size);
+                credited = 0;
                 let name = fetch.source.name();
                 tracing::warn!(source = name, %mismatch, refetches, "wrong bytes were thrown away");
                 if refetches == REFETCHES_MAX {
@@ -88,9 +93,11 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
                 fetch.extents_refetched.fetch_add(extents, Ordering::Relaxed);
             }
             Finished::Incomplete(error) if repairs == REPAIRS_MAX => return Err(error.into()),
-            Finished::Incomplete(_) => repairs += 1,
+            Finished::Incomplete(_) => {
+                credited = size;
+                repairs += 1;
+            }
         }
-        credited = size;
     }
 }
 
@@ -143,7 +150,7 @@ async fn bring_runs(bringing: &Bringing) -> Result<(), FetchError> {
     while let Some((first, last)) = bringing.take_run() {
         let _room = fetch.memory(writer.extent_bytes().min(wanted.file.size)).await?;
         let range = writer.extent_range(first).start..writer.extent_range(last).end;
-        let mut sink = ExtentSink { writer, next: first, buffer };
+        let mut sink = ExtentSink { tracker: &fetch.tracker, writer, next: first, buffer };
         read(fetch, &wanted.file, &**source, range, &mut sink).await?;
         buffer = sink.buffer;
     }
@@ -174,6 +181,7 @@ impl Bringing {
 
 /// Gathers extents and writes each as soon as it is whole.
 struct ExtentSink<'a> {
+    tracker: &'a Tracker,
     writer: &'a Arc<BlobWriter>,
     next: ExtentIndex,
     buffer: Vec<u8>,
@@ -203,6 +211,7 @@ impl ExtentSink<'_> {
         buffer.clear();
         self.buffer = buffer;
         self.next = ExtentIndex(index.0 + 1);
+        self.tracker.wrote();
         written.map_err(FetchError::from)
     }
 }

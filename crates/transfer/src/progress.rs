@@ -151,6 +151,11 @@ impl Tracker {
         });
     }
 
+    /// Shows onlookers all bytes noted so far: an extent is on the disk.
+    pub(crate) fn wrote(&self) {
+        self.change(|_| {});
+    }
+
     /// Notes bytes that were here already.
     pub(crate) fn found(&self, bytes: u64) {
         self.change(|figures| figures.bytes_done += bytes);

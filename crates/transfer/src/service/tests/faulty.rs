@@ -24,8 +24,6 @@ pub(super) struct Fails(pub(super) SourceError);
 pub(super) enum Plan {
     /// All bytes, as they are.
     Whole,
-    /// All bytes, unless the first question has not been refused yet.
-    WholeAfter(#[expect(dead_code, reason = "shown when a test fails")] u64),
     /// All bytes, in small pieces with other tasks in between.
     Slow,
     /// An error instead of bytes.
@@ -178,7 +176,7 @@ impl FaultyFile {
         let cut = |bytes: u64| wanted.slice(..wanted.len().min(usize::try_from(bytes).unwrap()));
         let first = |bytes: Bytes| vec![Ok(bytes)];
         let (items, hangs): (Vec<Result<Bytes, SourceError>>, bool) = match plan {
-            Plan::Whole | Plan::WholeAfter(_) => (first(wanted.clone()), false),
+            Plan::Whole => (first(wanted.clone()), false),
             Plan::Slow => {
                 (wanted.chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect(), false)
             }

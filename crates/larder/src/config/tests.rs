@@ -1,0 +1,54 @@
+use super::*;
+
+fn file(text: &str) -> ConfigFile {
+    ConfigFile::parse(text).unwrap()
+}
+
+#[test]
+fn options_go_before_the_file_and_the_file_before_the_defaults() {
+    let defaults = file("").server(&ListenArgs::default()).unwrap();
+    assert_eq!(defaults.listen.to_string(), "127.0.0.1:8380");
+    assert_eq!(defaults.hubs[0].name, HubName::hugging_face());
+
+    let config =
+        file("[server]\nlisten = \"127.0.0.1:1\"\n[agent]\negress = false\ncache_bytes_max = \"2 TB\"");
+    assert_eq!(config.server(&ListenArgs::default()).unwrap().listen.port(), 1);
+    let given = ListenArgs { listen: Some(([127, 0, 0, 1], 2).into()), ..ListenArgs::default() };
+    assert_eq!(config.server(&given).unwrap().listen.port(), 2);
+    let agent = config.agent(WorkerArgs::default());
+    assert_eq!((agent.egress, agent.cache_bytes_max), (false, Some(ByteSize(2_000_000_000_000))));
+    assert!(file("").agent(WorkerArgs::default()).egress);
+    let none = WorkerArgs { isolation: Some(IsolationWish::None), ..WorkerArgs::default() };
+    assert_eq!(config.agent(none).isolation, IsolationWish::None);
+}
+
+#[test]
+fn a_hub_given_by_address_comes_first() {
+    let given =
+        |address: &str| ListenArgs { hub_endpoint: Some(address.parse().unwrap()), ..ListenArgs::default() };
+    let config = file(
+        "[[hubs]]\nname = \"a\"\nendpoint = \"http://a\"\n[[hubs]]\nname = \"b\"\nendpoint = \"http://b\"",
+    );
+    let names = |address| -> Vec<String> {
+        config.server(&given(address)).unwrap().hubs.iter().map(|hub| hub.name.to_string()).collect()
+    };
+    assert_eq!(names("http://b"), ["b", "a"]);
+    assert_eq!(names("http://127.0.0.1:8060"), ["127.0.0.1:8060", "a", "b"]);
+    assert_eq!(names("https://huggingface.co"), ["huggingface", "a", "b"]);
+}
+
+#[test]
+fn what_is_wrong_is_refused() {
+    for wrong in [
+        "[server]\nlisten_on = 1",
+        "[sever]",
+        "[agent]\ncache_bytes_max = \"much\"",
+        "[[hubs]]\nname = \"A\"",
+    ] {
+        assert!(ConfigFile::parse(wrong).is_err(), "{wrong:?} was taken");
+    }
+    let open = ListenArgs { listen: Some(([0, 0, 0, 0], 80).into()), ..ListenArgs::default() };
+    let fault = file("").server(&open).unwrap_err();
+    assert_eq!(fault.code, ErrorCode::ListenFailed);
+    assert!(file("").server(&ListenArgs { insecure_http: true, ..open }).is_ok());
+}

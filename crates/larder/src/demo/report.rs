@@ -1,0 +1,115 @@
+//! What the demo shows in the end: the timeline of each start, the answer, the ledger.
+
+use std::time::Duration;
+
+use base::ByteSize;
+use cli::{Align, Client, Failure, Screen, Table, for_people};
+use types::StartMark;
+
+use super::{
+    act::{Act, Acts, ENDPOINT, QUERY},
+    stage::Stage,
+};
+
+/// The marks in the order in which they happen.
+const MARKS: [StartMark; 9] = [
+    StartMark::Queued,
+    StartMark::Placed,
+    StartMark::FetchStarted,
+    StartMark::Fetched,
+    StartMark::ViewMounted,
+    StartMark::ProcessStarted,
+    StartMark::FirstPing,
+    StartMark::FirstTake,
+    StartMark::FirstDone,
+];
+
+/// Writes everything.
+pub(super) fn write(acts: &Acts, screen: &mut Screen) -> Result<(), Failure> {
+    screen.line("")?;
+    write_timeline(acts, screen)?;
+    screen.line("")?;
+    screen.line(format!("Asked:   {QUERY}"))?;
+    screen.line(format!("Nearest: {} (score {:.2})", acts.third.answer.nearest, acts.third.answer.score))?;
+    screen.line("")?;
+    write_ledger(acts, screen)
+}
+
+fn write_timeline(acts: &Acts, screen: &mut Screen) -> Result<(), Failure> {
+    let right = Align::Right;
+    let mut table = Table::new([
+        ("MILLISECONDS AFTER THE REQUEST", Align::Left),
+        ("NOTHING ANYWHERE", right),
+        ("ON THE SHELF", right),
+        ("WARM", right),
+    ]);
+    for mark in MARKS {
+        let cells = [after(&acts.first, mark), after(&acts.second, mark), warm(&acts.third, mark)];
+        if cells.iter().any(Option::is_some) {
+            let [first, second, third] =
+                cells.map(|cell| cell.map_or_else(String::new, |after| after.to_string()));
+            table.row([mark.as_str().to_owned(), first, second, third]);
+        }
+    }
+    table.write(screen, "no start left a mark")
+}
+
+fn after(act: &Act, wanted: StartMark) -> Option<i64> {
+    act.worker.timeline.iter().find(|mark| mark.mark == wanted).map(|mark| mark.after)
+}
+
+/// A request to a warm worker has only a beginning and an end.
+fn warm(act: &Act, wanted: StartMark) -> Option<i64> {
+    match wanted {
+        StartMark::Queued => Some(0),
+        StartMark::FirstDone => Some(act.job.delay_time? + act.job.execution_time?),
+        StartMark::Placed
+        | StartMark::FetchStarted
+        | StartMark::Fetched
+        | StartMark::ViewMounted
+        | StartMark::ProcessStarted
+        | StartMark::FirstPing
+        | StartMark::FirstTake => None,
+    }
+}
+
+fn write_ledger(acts: &Acts, screen: &mut Screen) -> Result<(), Failure> {
+    let mut table =
+        Table::new([("LEDGER", Align::Left), ("BILLED", Align::Right), ("NOT BILLED", Align::Right)]);
+    let mut sums = [Duration::ZERO; 2];
+    let mut fetched = 0;
+    let mut billed_seconds = 0;
+    for record in &acts.usage.records {
+        fetched += record.fetched_bytes;
+        billed_seconds += record.billed_seconds;
+        for phase in &record.phases {
+            let time = Duration::try_from_secs_f64(phase.seconds).unwrap_or_default();
+            sums[usize::from(!phase.billed)] += time;
+            let cell = for_people(time);
+            let (billed, not_billed) =
+                if phase.billed { (cell, String::new()) } else { (String::new(), cell) };
+            table.row([phase.phase.to_string(), billed, not_billed]);
+        }
+    }
+    let [billed, not_billed] = sums;
+    table.row(["in all".to_owned(), for_people(billed), for_people(not_billed)]);
+    table.write(screen, "nothing was used")?;
+    screen.line(format!("On the bill: {billed_seconds} s. Fetched, for nothing: {}.", ByteSize(fetched)))
+}
+
+/// Writes what to try on what was left running.
+pub(super) fn write_next(stage: &Stage, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let data = stage.data_folder();
+    let data = data.display();
+    let server = client.server().as_str().trim_end_matches('/');
+    screen.line("")?;
+    screen.line("Everything goes on running. Try, in another terminal:")?;
+    screen.line(format!("  larder --data-dir {data} run {ENDPOINT} '{{\"text\": \"hello\"}}'"))?;
+    screen.line(format!("  larder --data-dir {data} worker list"))?;
+    screen.line(format!("  larder --data-dir {data} model list"))?;
+    screen.line(format!(
+        "  curl -H \"Authorization: Bearer $(cat {data}/admin.key)\" \
+         -d '{{\"input\": {{\"text\": \"hello\"}}}}' {server}/v2/{ENDPOINT}/runsync"
+    ))?;
+    screen.line("Ctrl-C ends it.")
+}

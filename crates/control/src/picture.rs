@@ -153,6 +153,13 @@ pub(crate) struct LinkEntry {
     pub(crate) questions: BTreeMap<u64, oneshot::Sender<Result<Answer, Fault>>>,
 }
 
+impl Drop for LinkEntry {
+    /// Whoever forgets a link ends it: also the owner that ends, whose agents must dial the next one.
+    fn drop(&mut self) {
+        self.sender.end();
+    }
+}
+
 /// A host.
 #[derive(Debug)]
 pub(crate) struct HostEntry {

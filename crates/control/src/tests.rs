@@ -1,1 +1,8 @@
+//! The control plane with a scripted agent at the other end of a link, under a clock that tests move.
 
+mod faults;
+mod harness;
+mod history;
+mod lives;
+mod requests;
+mod restarts;

@@ -263,12 +263,15 @@ impl Owner {
         Ok(())
     }
 
-    /// Returns until when nothing is concluded from the silence of a host: it has not had its time to come back.
-    pub(super) fn waits_for_host(&self, host: &HostId, now: Timestamp) -> Option<Timestamp> {
+    /// Returns whether a host is connected and has told what is on it.
+    pub(super) fn is_synced(&self, host: &HostId) -> bool {
+        self.hosts.get(host).and_then(|entry| entry.link.as_ref()).is_some_and(|link| link.synced)
+    }
+
+    /// Returns until when hosts have the time to come back after a restart, while that is not over.
+    pub(super) fn return_awaited_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = self.began_at + RETURN_GRACE;
-        let synced =
-            self.hosts.get(host).and_then(|entry| entry.link.as_ref()).is_some_and(|link| link.synced);
-        (!synced && now < until).then_some(until)
+        (now < until).then_some(until)
     }
 }
 

@@ -128,7 +128,6 @@ impl Owner {
         let Some(entry) = self.hosts.get_mut(host) else { return };
         let Some(link) = entry.link.take() else { return };
         tracing::info!(%host, "the link with an agent ended");
-        link.sender.end();
         entry.seen_at = now;
         self.written_hosts.insert(host.clone());
         if link.synced {

@@ -32,6 +32,9 @@ impl Owner {
         for report in &observed.workers {
             self.worker_reported(host, report, now);
         }
+        if first {
+            self.await_acceptance_anew(host, now);
+        }
         self.note_missing_models(host, &observed, now);
         self.note_missing_workers(host, &observed, first, now);
         let room = self.room_of(host, &observed);

@@ -6,9 +6,9 @@ use std::{
 };
 
 use base::Timestamp;
-use scheduler::{Action, JobState, plan};
+use scheduler::{Action, JobEvent, JobState, PING_INTERVAL, plan};
 use state::Mutation;
-use types::{EndpointId, StartMark, WorkerId};
+use types::{EndpointId, HostId, JobId, StartMark, WorkerId};
 
 use super::{Owner, Timer};
 use crate::picture::WorkerEntry;
@@ -55,21 +55,38 @@ impl Owner {
         }
     }
 
-    /// A job's limit of time is reached; one whose host has not had its time to come back waits for that.
-    fn job_due(&mut self, job: &types::JobId, now: Timestamp) {
+    /// A job's limit of time is reached. While its host is away nobody can say that a worker took it on, and after a
+    /// restart its result may be on its way.
+    fn job_due(&mut self, job: &JobId, now: Timestamp) {
         let Some(entry) = self.jobs.get(job) else { return };
-        if let JobState::InProgress { worker, .. } = entry.machine.state()
-            && let Some(host) = self.workers.get(worker).map(|entry| entry.host.clone())
-            && let Some(until) = self.waits_for_host(&host, now)
-        {
-            self.timers.set(&Timer::Job(job.clone()), Some(until));
-            return;
-        }
-        if let Some(event) = entry.machine.due(now) {
-            self.step_job(job, &event, now);
-        } else {
+        let Some(event) = entry.machine.due(now) else {
             let deadline = entry.machine.deadline().map(|(at, _)| at);
             self.timers.set(&Timer::Job(job.clone()), deadline);
+            return;
+        };
+        if let JobState::InProgress { worker, .. } = entry.machine.state()
+            && let Some(host) = self.workers.get(worker).map(|entry| entry.host.clone())
+            && !self.is_synced(&host)
+        {
+            if matches!(event, JobEvent::NotAccepted) {
+                // Its host's return, or its loss, decides.
+                return;
+            }
+            if let Some(until) = self.return_awaited_until(now) {
+                self.timers.set(&Timer::Job(job.clone()), Some(until));
+                return;
+            }
+        }
+        self.step_job(job, &event, now);
+    }
+
+    /// Gives the jobs of a host that is back the time to show themselves.
+    pub(super) fn await_acceptance_anew(&mut self, host: &HostId, now: Timestamp) {
+        let on_host = self.workers.values().filter(|entry| entry.host == *host && entry.ended_at.is_none());
+        let jobs: Vec<JobId> = on_host.flat_map(|entry| entry.jobs.iter().cloned()).collect();
+        for job in jobs {
+            let deadline = self.jobs.get(&job).and_then(|entry| entry.machine.deadline()).map(|(at, _)| at);
+            self.timers.set(&Timer::Job(job), deadline.map(|at| at.max(now + 2 * PING_INTERVAL)));
         }
     }
 

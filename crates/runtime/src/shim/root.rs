@@ -57,7 +57,9 @@ const COVERED_FILES: [&str; 7] = [
     "/proc/timer_list",
     "/proc/kmsg",
 ];
-const COVERED_FOLDERS: [&str; 3] = ["/proc/acpi", "/proc/asound", "/proc/scsi"];
+/// The first process is there too. It hides itself, but where the agent is root of a user namespace that is not the
+/// machine's, what is hidden belongs to the agent's user, who is the worker's as well.
+const COVERED_FOLDERS: [&str; 4] = ["/proc/1", "/proc/acpi", "/proc/asound", "/proc/scsi"];
 /// Parts of /proc through which the whole machine could be changed.
 const UNCHANGEABLE: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 /// The root holds folders, links and a few small files; this is fifty times what it takes.

@@ -93,11 +93,12 @@ async fn a_worker_ends_with_all_its_descendants() {
 async fn a_command_that_ends_takes_its_children_along() {
     for kind in REAL {
         let mut host = Host::new(kind);
-        let command =
-            shell("sleep 1000 & setsid sleep 1000 & echo ready; read line < /dev/tty; sleep 0.2; exit 4");
+        let command = shell("trap 'exit 4' TERM; sleep 1000 & setsid sleep 1000 & echo ready; wait");
         let started = host.driver.start(start("parent", command)).await.unwrap();
         host.lines(&worker("parent"), 1).await;
         let family = descendants(started.processes.shim);
+        assert!(family.len() >= 4, "{kind:?}: {family:?}");
+        host.driver.stop(&worker("parent"), LONG).await.unwrap();
         assert_eq!(host.end_of(&worker("parent")).await, ExitReason::Code(4), "{kind:?}");
         let left: Vec<_> = family.iter().filter(|(pid, started)| is_alive(*pid, started)).collect();
         assert!(left.is_empty(), "{kind:?}: {left:?}");

@@ -27,18 +27,23 @@ fn the_suite_passes_for_a_user_without_rights() {
     fs::create_dir(&temporary).unwrap();
     chown(&temporary, Some(USER), Some(USER)).unwrap();
 
-    let output = Command::new("setpriv")
-        .args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()])
-        .arg(&suite)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("TMPDIR", &temporary)
-        .env(PROGRAM_VARIABLE, &copy)
-        .current_dir("/")
-        .output()
-        .expect("setpriv (util-linux) is there");
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    println!("{text}");
+    let run = |words: &[&str]| {
+        let output = Command::new("setpriv")
+            .args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()])
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TMPDIR", &temporary)
+            .env(PROGRAM_VARIABLE, &copy)
+            .current_dir("/")
+            .output()
+            .expect("setpriv (util-linux) is there");
+        let [text, more] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        assert!(output.status.success(), "{text}{more}");
+        println!("{text}");
+    };
+    let suite = suite.to_string_lossy();
+    run(&[&suite]);
+    // As root of a container without ids to give away.
+    run(&["unshare", "--user", "--map-root-user", &suite, "conformance", "hostile"]);
 }

@@ -192,10 +192,19 @@ impl Agent {
         tasks.spawn("journal", keep_journal(journal, records, tasks.token()));
         tasks.spawn("uplink", uplink.run(tasks.token()));
         tasks.spawn("host", Host::run(parts, ears, tasks.token()));
-        tokio::select! {
-            // Cancel-safe: a token stays cancelled, and joining loses no task.
-            () = token.cancelled() => {}
-            Some(Err(error)) = tasks.join_next() => tracing::error!(%error, "the agent ends after a mistake of its own"),
+        while !token.is_cancelled() {
+            tokio::select! {
+                // Cancel-safe: a token stays cancelled, and joining loses no task.
+                () = token.cancelled() => {}
+                ended = tasks.join_next() => match ended {
+                    Some(Ok(name)) => tracing::debug!(name, "a task of the agent ended"),
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "the agent ends after a mistake of its own");
+                        break;
+                    }
+                    None => break,
+                },
+            }
         }
         if let Err(error) = tasks.shutdown().await {
             tracing::error!(%error, "a task of the agent ended in a panic");
@@ -343,6 +352,7 @@ async fn keep_journal(
     records: Records,
     token: CancellationToken,
 ) {
+    let mut written = BTreeMap::new();
     loop {
         tokio::select! {
             // Cancel-safe: a token stays cancelled, and a watched value stays.
@@ -351,7 +361,12 @@ async fn keep_journal(
         }
         let newest = journal.borrow_and_update().clone();
         let records = records.clone();
-        let saved = blocking(move || newest.iter().try_for_each(|record| records.save(record))).await;
+        let saved;
+        (saved, written) = blocking(move || {
+            let saved = records.refresh(&newest, &mut written);
+            (saved, written)
+        })
+        .await;
         if let Err(error) = saved {
             tracing::warn!(%error, "the records of running workers could not be written");
         }

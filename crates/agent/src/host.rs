@@ -33,7 +33,7 @@ use crate::{
 };
 
 use folders::Folders;
-pub(crate) use slot::{Slot, views};
+pub(crate) use slot::{AskedToEnd, Slot, views};
 
 /// Everything is looked at this often, whatever signals came: progress of fetches, drained workers, retries.
 const PERIOD: Duration = Duration::from_millis(500);

@@ -11,12 +11,12 @@ use std::{
     sync::Arc,
 };
 
-use base::{Disk, EntryKind, Timestamp, write_privately};
+use base::{Access, Disk, EntryKind, Timestamp, write_privately};
 use serde::{Deserialize, Serialize};
 use store::ViewSpec;
 use types::{HubAccess, ModelKey, Revision, StartMark, WorkerId};
 
-use crate::relay::RelayRecord;
+use crate::{host::AskedToEnd, relay::RelayRecord};
 
 /// A record is a few kilobytes; one that is larger is not ours.
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub(crate) struct WorkerRecord {
     pub(crate) marks: BTreeMap<StartMark, Timestamp>,
     pub(crate) hub_access: HubAccess,
     /// Whether it was asked to end.
-    pub(crate) stopping: bool,
+    pub(crate) asked_to_end: AskedToEnd,
 }
 
 /// A view that a worker sees.
@@ -93,13 +93,46 @@ impl Records {
         Ok(records)
     }
 
-    /// Writes a record.
+    /// Writes a record durably.
     ///
     /// # Errors
     /// The disk's.
     pub(crate) fn save(&self, record: &WorkerRecord) -> io::Result<()> {
-        let text = serde_json::to_vec(record).expect("a record is text and numbers");
-        write_privately(&self.disk, &self.path(&record.worker), &text)
+        write_privately(&self.disk, &self.path(&record.worker), &text(record))
+    }
+
+    /// Writes those records that changed since `written`, so that they outlive this process, not the machine: no
+    /// sync, since this follows every job.
+    ///
+    /// # Errors
+    /// The disk's; what was not written is tried again by the next call.
+    pub(crate) fn refresh(
+        &self,
+        records: &[WorkerRecord],
+        written: &mut BTreeMap<WorkerId, Vec<u8>>,
+    ) -> io::Result<()> {
+        written.retain(|worker, _| records.iter().any(|record| record.worker == *worker));
+        for record in records {
+            let text = text(record);
+            if written.get(&record.worker) != Some(&text) {
+                self.replace(&record.worker, &text)?;
+                written.insert(record.worker.clone(), text);
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&self, worker: &WorkerId, text: &[u8]) -> io::Result<()> {
+        let path = self.path(worker);
+        let fresh = path.with_extension("new");
+        match self.disk.remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = self.disk.open(&fresh, Access::CreateNew)?;
+        self.disk.chmod(&fresh, 0o600)?;
+        file.write_all_at(text, 0)?;
+        self.disk.rename(&fresh, &path)
     }
 
     /// Removes a record; a missing one is no error.
@@ -116,4 +149,8 @@ impl Records {
     fn path(&self, worker: &WorkerId) -> PathBuf {
         self.folder.join(format!("{worker}{SUFFIX}"))
     }
+}
+
+fn text(record: &WorkerRecord) -> Vec<u8> {
+    serde_json::to_vec(record).expect("a record is text and numbers")
 }

@@ -12,6 +12,7 @@ use types::{ErrorCode, Fault, HubAccess, Isolation, Launch, StartMark, WorkerId}
 
 use crate::{
     environment::{self, Circumstances},
+    host::AskedToEnd,
     records::{ViewRecord, WorkerRecord},
     relay::{Relay, make_secret},
 };
@@ -20,6 +21,8 @@ use crate::{
 const LAST_LINES: usize = 40;
 /// Longer lines are cut in that report; the whole ones are in the log.
 const LINE_CHARACTERS_MAX: usize = 2000;
+/// The most GPUs of one machine: NVIDIA's largest baseboards carry 16.
+const GPUS_MAX: u32 = 16;
 /// What Hugging Face libraries say when a repository is not in the view and they may not ask the hub.
 const OFFLINE_SIGNS: [&str; 4] =
     ["LocalEntryNotFoundError", "offline mode is enabled", "OfflineModeIsEnabled", "HF_HUB_OFFLINE"];
@@ -135,7 +138,7 @@ impl Starter {
             folder,
             python,
             mounts,
-            devices: Vec::new(),
+            devices: gpu_devices(&worker.gpus),
             limits: worker.limits.clone(),
             egress: self.egress,
         };
@@ -183,7 +186,7 @@ impl Starter {
             views: leases.iter().map(|lease| ViewRecord::from(lease.spec())).collect(),
             marks: marks.clone(),
             hub_access: worker.hub_access,
-            stopping: false,
+            asked_to_end: AskedToEnd::No,
         };
         let records = self.records.clone();
         let saved = tokio::task::spawn_blocking(move || records.save(&record)).await;
@@ -200,13 +203,13 @@ impl Starter {
         worker: &WorkerId,
         status: ExitReason,
         at: Timestamp,
-        stopping: bool,
+        asked_to_end: AskedToEnd,
         hub_access: HubAccess,
     ) -> Ending {
         let lines = self.driver.logs(worker, LAST_LINES).await.unwrap_or_default();
         let mut last_lines: Vec<String> =
             lines.into_iter().map(|line| line.text.chars().take(LINE_CHARACTERS_MAX).collect()).collect();
-        let reason = end_reason(status, stopping);
+        let reason = end_reason(status, asked_to_end);
         if let Some(unhealthy) = self.relay.facts(worker).unhealthy {
             last_lines.push(format!("larder: the worker reported itself unhealthy: {unhealthy}"));
         }
@@ -229,16 +232,31 @@ pub(crate) async fn lease(store: &Store, specs: Vec<ViewSpec>) -> Result<Vec<Vie
     leased.await.unwrap_or_else(|panic| Err(Fault::from_error(ErrorCode::Internal, &panic)))
 }
 
+/// Returns the device files that CUDA needs. Which of them is which GPU only the driver's library knows, so a worker
+/// with a GPU gets all; `CUDA_VISIBLE_DEVICES` names its own.
+fn gpu_devices(gpus: &[String]) -> Vec<PathBuf> {
+    if gpus.is_empty() {
+        return Vec::new();
+    }
+    let numbered = (0..GPUS_MAX).map(|number| format!("/dev/nvidia{number}"));
+    let shared = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"].map(str::to_owned);
+    shared.into_iter().chain(numbered).map(PathBuf::from).filter(|path| path.exists()).collect()
+}
+
 fn image_unsupported(image: &str) -> Fault {
     Fault::new(ErrorCode::LaunchUnsupported, format!("this host can't run the image {image}"))
         .with_hint("give the endpoint a command, or add a host with Docker")
 }
 
 /// Returns how a worker ended, as the server is told.
-fn end_reason(status: ExitReason, stopping: bool) -> EndReason {
+fn end_reason(status: ExitReason, asked_to_end: AskedToEnd) -> EndReason {
     match status {
         // Whatever it made of our signal.
-        ExitReason::Code(_) | ExitReason::Signal(_) | ExitReason::Killed if stopping => EndReason::Stopped,
+        ExitReason::Code(_) | ExitReason::Signal(_) | ExitReason::Killed
+            if asked_to_end == AskedToEnd::Yes =>
+        {
+            EndReason::Stopped
+        }
         ExitReason::Code(code) => EndReason::Exited(code),
         ExitReason::Signal(signal) => EndReason::Signalled(signal),
         ExitReason::OutOfMemory => EndReason::OutOfMemory,

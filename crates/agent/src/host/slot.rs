@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{EndReason, WorkerReport, WorkerState};
 use base::Timestamp;
+use serde::{Deserialize, Serialize};
 use store::{ViewLease, ViewSpec};
 use tokio_util::sync::CancellationToken;
 use types::{Fault, HubAccess, ModelKey, StartMark, WorkerId};
@@ -26,6 +27,16 @@ pub(crate) struct Slot {
     hub_access: HubAccess,
     /// Ends the task that serves its own relay.
     relay: Option<CancellationToken>,
+    asked_to_end: AskedToEnd,
+}
+
+/// Whether an end of the worker is what we wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AskedToEnd {
+    /// It is.
+    Yes,
+    /// It would come from the worker itself.
+    No,
 }
 
 #[derive(Debug)]
@@ -43,18 +54,29 @@ impl Slot {
     /// Makes a worker that is not started yet.
     pub(crate) fn held(waited_for: BTreeSet<ModelKey>, hub_access: HubAccess) -> Self {
         let stage = Stage::Held { why: "is new".to_owned() };
-        Self { stage, marks: BTreeMap::new(), waited_for, leases: Vec::new(), hub_access, relay: None }
+        Self {
+            stage,
+            marks: BTreeMap::new(),
+            waited_for,
+            leases: Vec::new(),
+            hub_access,
+            relay: None,
+            asked_to_end: AskedToEnd::No,
+        }
     }
 
     /// Makes a worker that an earlier agent left running.
     pub(crate) fn adopted(record: &WorkerRecord, leases: Vec<ViewLease>) -> Self {
-        let stage = if record.stopping { Stage::Stopping } else { Stage::Alive };
-        Self { stage, leases, ..Self::recorded(record) }
+        // Also one that was asked to end: whether it heard is not known, so it is asked again.
+        Self { leases, ..Self::recorded(record) }
     }
 
     /// Makes a worker that an earlier agent left running and that is not there any more.
     pub(crate) fn vanished(record: &WorkerRecord, now: Timestamp) -> Self {
-        let reason = if record.stopping { EndReason::Stopped } else { EndReason::Vanished };
+        let reason = match record.asked_to_end {
+            AskedToEnd::Yes => EndReason::Stopped,
+            AskedToEnd::No => EndReason::Vanished,
+        };
         let ending = Ending { reason, at: now, last_lines: Vec::new() };
         Self { stage: Stage::Ended(ending), ..Self::recorded(record) }
     }
@@ -67,6 +89,7 @@ impl Slot {
             leases: Vec::new(),
             hub_access: record.hub_access,
             relay: None,
+            asked_to_end: record.asked_to_end,
         }
     }
 
@@ -120,8 +143,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        matches!(self.stage, Stage::Stopping)
+    pub(crate) const fn asked_to_end(&self) -> AskedToEnd {
+        self.asked_to_end
     }
 
     pub(crate) const fn hub_access(&self) -> HubAccess {
@@ -171,6 +194,7 @@ impl Slot {
 
     pub(crate) fn stop(&mut self) {
         self.stage = Stage::Stopping;
+        self.asked_to_end = AskedToEnd::Yes;
     }
 
     pub(crate) fn withdraw(&mut self, now: Timestamp) {
@@ -194,7 +218,7 @@ impl Slot {
             views: self.leases.iter().map(|lease| ViewRecord::from(lease.spec())).collect(),
             marks: self.marks.clone(),
             hub_access: self.hub_access,
-            stopping: self.is_stopping(),
+            asked_to_end: self.asked_to_end,
         }
     }
 }

@@ -168,10 +168,10 @@ impl Host {
             DriverEvent::Exited { worker, status, at } => {
                 self.parts.starter.relay.ended(&worker);
                 let Some(slot) = self.parts.workers.get(&worker) else { return };
-                let (stopping, hub_access) = (slot.is_stopping(), slot.hub_access());
+                let (asked_to_end, hub_access) = (slot.asked_to_end(), slot.hub_access());
                 let (starter, events) = (self.parts.starter.clone(), self.events.clone());
                 self.tasks.spawn("read what a worker said last", async move {
-                    let ending = starter.ending(&worker, status, at, stopping, hub_access).await;
+                    let ending = starter.ending(&worker, status, at, asked_to_end, hub_access).await;
                     // The host is stopping when nobody listens; the driver tells the next agent again.
                     let _ = events.send(Event::Ended(worker, ending)).await;
                 });
@@ -184,6 +184,7 @@ impl Host {
         if let Some(slot) = self.parts.workers.get_mut(id) {
             slot.end(ending);
         }
+        self.save_records();
     }
 
     pub(super) fn forget(&mut self, id: &WorkerId) {

@@ -27,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 use types::{JobId, WorkerId};
 use url::form_urlencoded;
 
-use super::{Caller, FinalResult, Relay, result};
+use super::{
+    Relay, result,
+    serving::{Caller, FinalResult},
+};
 use crate::spool::Durability;
 
 /// The SDK lists the jobs that it holds in the address of a ping, up to 64 KiB of them; the rest is headers.

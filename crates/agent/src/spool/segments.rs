@@ -47,7 +47,18 @@ pub(crate) struct Segments {
     closed: BTreeMap<u64, Segment>,
     active: Segment,
     active_name: u64,
+    active_trust: Trust,
     next_number: u64,
+}
+
+/// Whether a sync of the active segment may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Every one succeeded.
+    Sound,
+    /// One failed: Linux then drops what it could not write and calls the next sync a success. Nothing more is
+    /// appended, since a record behind a hole would not be found again.
+    Lost,
 }
 
 struct Segment {
@@ -75,6 +86,9 @@ impl Segments {
         mut visit: impl FnMut(Found),
     ) -> io::Result<Self> {
         disk.make_folder(&folder)?;
+        if let Some(parent) = folder.parent() {
+            disk.sync_folder(parent)?;
+        }
         let mut names: Vec<u64> = Vec::new();
         for entry in disk.list(&folder)? {
             if entry.kind == EntryKind::File
@@ -104,7 +118,16 @@ impl Segments {
             closed.remove(&name);
             disk.remove_file(&folder.join(file_name(name)))?;
         }
-        Ok(Self { disk, folder, bytes_max, closed, active, active_name: first, next_number: first })
+        Ok(Self {
+            disk,
+            folder,
+            bytes_max,
+            closed,
+            active,
+            active_name: first,
+            active_trust: Trust::Sound,
+            next_number: first,
+        })
     }
 
     /// Returns the first number that may be given to a new record.
@@ -125,7 +148,7 @@ impl Segments {
         if held + self.active.bytes + HEAD_BYTES + length > self.bytes_max {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the spool holds all that it may"));
         }
-        if self.active.bytes >= SEGMENT_BYTES {
+        if self.active.bytes >= SEGMENT_BYTES || self.active_trust == Trust::Lost {
             self.begin_segment(number)?;
         }
         let record = encode(number, payload);
@@ -141,9 +164,12 @@ impl Segments {
     /// Makes every record written so far durable: segments that were closed were synced then.
     ///
     /// # Errors
-    /// The disk's.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.active.file.sync()
+    /// The disk's. What was written since the last sync is then to be appended again.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.active_trust == Trust::Lost {
+            return Err(io::Error::other("an earlier sync of these records failed"));
+        }
+        self.active.file.sync().inspect_err(|_| self.active_trust = Trust::Lost)
     }
 
     /// Reads a record's payload again.
@@ -184,13 +210,19 @@ impl Segments {
     }
 
     fn begin_segment(&mut self, number: u64) -> io::Result<()> {
-        // Chunks in the full segment are synced with their job's end, which will stand in the next one.
-        self.active.file.sync()?;
+        match self.active_trust {
+            // Chunks in the full segment are synced with their job's end, which will stand in the next one.
+            Trust::Sound => self.sync()?,
+            // Whoever needs its records to be durable was told, and appends them again. Chunks are not: after a
+            // failed sync and a power cut a stream may lack some.
+            Trust::Lost => {}
+        }
         let name = self.active_name.max(number.min(self.next_number)).max(self.active_name + 1);
         let fresh = create(&self.disk, &self.folder, name)?;
         let full = std::mem::replace(&mut self.active, fresh);
         self.closed.insert(self.active_name, full);
         self.active_name = name;
+        self.active_trust = Trust::Sound;
         Ok(())
     }
 }

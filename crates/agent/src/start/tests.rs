@@ -3,16 +3,16 @@ use super::*;
 #[test]
 fn the_reason_of_an_end_knows_whether_we_asked_for_it() {
     let cases = [
-        (ExitReason::Code(0), false, EndReason::Exited(0)),
-        (ExitReason::Code(3), true, EndReason::Stopped),
-        (ExitReason::Signal(15), true, EndReason::Stopped),
-        (ExitReason::Signal(11), false, EndReason::Signalled(11)),
-        (ExitReason::OutOfMemory, true, EndReason::OutOfMemory),
-        (ExitReason::Killed, false, EndReason::Stopped),
-        (ExitReason::Lost, true, EndReason::Vanished),
+        (ExitReason::Code(0), AskedToEnd::No, EndReason::Exited(0)),
+        (ExitReason::Code(3), AskedToEnd::Yes, EndReason::Stopped),
+        (ExitReason::Signal(15), AskedToEnd::Yes, EndReason::Stopped),
+        (ExitReason::Signal(11), AskedToEnd::No, EndReason::Signalled(11)),
+        (ExitReason::OutOfMemory, AskedToEnd::Yes, EndReason::OutOfMemory),
+        (ExitReason::Killed, AskedToEnd::No, EndReason::Stopped),
+        (ExitReason::Lost, AskedToEnd::Yes, EndReason::Vanished),
     ];
-    for (status, stopping, expected) in cases {
-        assert_eq!(end_reason(status, stopping), expected, "{status:?} {stopping}");
+    for (status, asked_to_end, expected) in cases {
+        assert_eq!(end_reason(status, asked_to_end), expected, "{status:?} {asked_to_end:?}");
     }
 }
 

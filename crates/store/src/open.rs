@@ -219,7 +219,7 @@ fn empty(disk: &Arc<dyn Disk>, folder: &Path) -> Result<(), DiskTrouble> {
         let path = folder.join(&entry.name);
         match entry.kind {
             EntryKind::Folder => {
-                disk.remove_tree(&path).map_err(|error| DiskTrouble::new("removing", path, error))?
+                disk.remove_tree(&path).map_err(|error| DiskTrouble::new("removing", path, error))?;
             }
             EntryKind::File | EntryKind::Link | EntryKind::Other => remove_if_there(disk, &path)?,
         }

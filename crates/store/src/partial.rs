@@ -77,15 +77,15 @@ impl Partial {
     /// Opens what is there of a file, or begins it anew. Its folder is there and durable.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
-        paths: PartialPaths,
+        paths: &PartialPaths,
         file: &ManifestFile,
         extent_bytes: ExtentBytes,
     ) -> Result<Opened, DiskTrouble> {
-        if let Some(opened) = Self::resume(disk, &paths, file)? {
+        if let Some(opened) = Self::resume(disk, paths, file)? {
             return Ok(opened);
         }
         paths.discard(disk)?;
-        let begun = Self::begin(disk, &paths, file, extent_bytes);
+        let begun = Self::begin(disk, paths, file, extent_bytes);
         if begun.is_err()
             && let Err(error) = paths.discard(disk)
         {

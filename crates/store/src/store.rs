@@ -32,6 +32,7 @@ pub struct Store(Arc<Inner>);
 
 /// What a claim gives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, once per file")]
 pub enum Claim {
     /// The bytes are here and this supplier may have them.
     Present,
@@ -278,7 +279,7 @@ impl Inner {
             paths.discard(&self.disk)?;
             self.tainted().remove(&key);
         }
-        let opened = Partial::open(&self.disk, paths, file, self.extent_bytes).inspect_err(|_| {
+        let opened = Partial::open(&self.disk, &paths, file, self.extent_bytes).inspect_err(|_| {
             self.index().remove_partial(&key);
         })?;
         let progress = Arc::new(PartialProgress {

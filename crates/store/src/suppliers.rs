@@ -82,7 +82,9 @@ impl SupplierLog {
             }
         }
         let file = disk.open(path, Access::CreateOrKeep)?;
-        // Whoever made it may have been killed before its name was durable.
+        // Whoever wrote it may have been killed before its lines and its name were durable; what is read here is
+        // relied upon.
+        file.sync()?;
         disk.sync_folder(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
         Ok((Self { file, end }, suppliers))
     }

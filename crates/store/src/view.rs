@@ -328,6 +328,3 @@ fn throw_away(store: &Inner, id: ViewId) -> Result<(), DiskTrouble> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -237,6 +237,8 @@ impl BlobWriter {
         let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
         self.catch_up(&mut hashing, u32::MAX);
         if hashing.next.0 < self.extent_count() {
+            // One damaged extent is seldom alone: all are found now, so that one more round brings them all.
+            self.find_damage(hashing.next);
             let missing = self.missing_extents();
             return Err(ExtentsMissing { path: self.file.path.clone(), missing }.into());
         }
@@ -286,38 +288,48 @@ impl BlobWriter {
         while hashing.next.0 < end {
             let index = hashing.next;
             let Extent::Written { crc } = self.extents().states[index.at()] else { return };
-            match self.read_back(index, crc, &hashing.hasher) {
-                Some(hasher) => {
-                    hashing.hasher = hasher;
-                    hashing.next.0 += 1;
-                }
-                None => return self.forget_damaged(index),
+            let mut hasher = hashing.hasher.clone();
+            if !self.read_back(index, crc, |bytes| hasher.update(bytes)) {
+                return self.forget_damaged(index);
+            }
+            hashing.hasher = hasher;
+            hashing.next.0 += 1;
+        }
+    }
+
+    /// Reads back every extent from here on that is there, and forgets those that are damaged.
+    fn find_damage(&self, from: ExtentIndex) {
+        for index in (from.0..self.extent_count()).map(ExtentIndex) {
+            let state = self.extents().states[index.at()];
+            if let Extent::Written { crc } = state
+                && !self.read_back(index, crc, |_| {})
+            {
+                self.forget_damaged(index);
             }
         }
     }
 
-    /// Returns the hash continued over an extent on the disk, or `None` when it is not what was written.
-    fn read_back(&self, index: ExtentIndex, crc: u32, hasher: &ContentHasher) -> Option<ContentHasher> {
+    /// Gives an extent on the disk piece by piece to `take`. Returns whether it is what was written.
+    fn read_back(&self, index: ExtentIndex, crc: u32, mut take: impl FnMut(&[u8])) -> bool {
         let range = self.extent_range(index);
-        let mut hasher = hasher.clone();
         let mut buffer = vec![0; READ_BYTES];
         let mut actual = 0;
         let mut offset = range.start;
         while offset < range.end {
             let wanted = buffer.len().min(usize::try_from(range.end - offset).unwrap_or(usize::MAX));
             let read = match self.partial.file.read_at(&mut buffer[..wanted], offset) {
-                Ok(0) => return None,
+                Ok(0) => return false,
                 Ok(read) => read,
                 Err(error) => {
                     tracing::warn!(path = %self.file.path, %index, %error, "an extent can't be read back");
-                    return None;
+                    return false;
                 }
             };
             actual = crc32c::crc32c_append(actual, &buffer[..read]);
-            hasher.update(&buffer[..read]);
+            take(&buffer[..read]);
             offset += read as u64;
         }
-        (actual == crc).then_some(hasher)
+        actual == crc
     }
 
     fn forget_damaged(&self, index: ExtentIndex) {

@@ -156,7 +156,8 @@ impl World {
         let samples: Vec<Sample> = (0..)
             .zip(lengths)
             .map(|(place, len)| {
-                let algorithm = if (seed + place) % 2 == 0 { Algorithm::Sha256 } else { Algorithm::GitSha1 };
+                let algorithm =
+                    if (seed + place).is_multiple_of(2) { Algorithm::Sha256 } else { Algorithm::GitSha1 };
                 pool::sample(&entropy, &format!("file{place}.bin"), algorithm, len)
             })
             .collect();
@@ -573,7 +574,7 @@ impl World {
 
     fn check_view(&self, lease: &ViewLease, manifest: &Manifest) {
         let commit = manifest.key().commit.to_string();
-        for name in lease.spec().refs.iter().map(|revision| revision.as_str()).chain(["main"]) {
+        for name in lease.spec().refs.iter().map(types::Revision::as_str).chain(["main"]) {
             assert_eq!(self.read(&lease.path().join("refs").join(name)).unwrap(), commit.as_bytes());
         }
         for file in manifest.files() {
@@ -718,7 +719,7 @@ impl World {
 
 /// Brings a file whose partial bytes may be wrong: these are refused once, then it begins anew.
 fn bring_despite_spoils(store: &Store, sample: &Sample, supplier: &Supplier) {
-    for _ in 0..4 {
+    for _ in 0..3 {
         let writer = pool::writer(store, sample, supplier);
         for index in writer.missing_extents() {
             writer.write_extent(index, sample.extent(&writer, index)).unwrap();

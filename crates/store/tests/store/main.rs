@@ -1,9 +1,16 @@
 //! The store as its callers use it: on the real disk, and on the faulty one under crashes.
 
+#[cfg(test)]
 mod concurrency;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
 mod pool;
+#[cfg(test)]
 mod rights;
+#[cfg(test)]
 mod room;
+#[cfg(test)]
 mod view_tree;

@@ -1,1 +1,0 @@
-//! Views: what stands in them, who holds them.

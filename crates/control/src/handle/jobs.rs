@@ -169,7 +169,11 @@ impl Handle {
             };
             if let Some(last) = chunks.last() {
                 let (job, read) = (look.job.clone(), last.index + 1);
-                self.call(move |owner| Ok(owner.note_read(&job, read))).await?;
+                self.call(move |owner| {
+                    owner.note_read(&job, read);
+                    Ok(())
+                })
+                .await?;
             }
             if !chunks.is_empty() || look.status.is_terminal() || self.shared.clock.now() >= deadline {
                 let chunks = chunks.into_iter().map(|row| row.output).collect();

@@ -55,7 +55,7 @@ impl Handle {
         };
         let manifest = self.resolve_model("reference", &reference, &hub, body.hub_token.as_ref()).await?;
         let (tenant, token) = (caller.tenant.clone(), body.hub_token);
-        self.call(move |owner| owner.pull_model(&tenant, reference, hub.endpoint, token, &manifest)).await
+        self.call(move |owner| owner.pull_model(&tenant, &reference, hub.endpoint, token, &manifest)).await
     }
 
     /// Removes a model from the hosts; returns how many bytes are free again.

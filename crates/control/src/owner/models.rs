@@ -16,7 +16,7 @@ impl Owner {
     pub(crate) fn pull_model(
         &mut self,
         tenant: &TenantId,
-        reference: ModelRef,
+        reference: &ModelRef,
         hub_endpoint: Url,
         token: Option<Redacted<String>>,
         manifest: &Arc<Manifest>,
@@ -42,7 +42,7 @@ impl Owner {
         for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
             self.want_on(&host, &key);
         }
-        Ok(self.model_view(&reference, &key))
+        Ok(self.model_view(reference, &key))
     }
 
     /// Stops wanting a model; returns the connected hosts that hold it, which can then be told to remove it.

@@ -177,10 +177,12 @@ impl Owner {
             Reported::Failed(fault) => {
                 self.step_worker(worker, &WorkerEvent::StartFailed(fault.clone()), now);
                 // A process that could not be kept counts as one that ended.
-                self.step_worker(worker, &WorkerEvent::Exited(Exit::Unknown), now);
+                let exited = WorkerEvent::Exited { exit: Exit::Unknown, last_lines: Vec::new() };
+                self.step_worker(worker, &exited, now);
             }
-            Reported::Ended { reason, at, .. } => {
-                self.step_worker(worker, &WorkerEvent::Exited(exit_of(*reason)), (*at).min(now));
+            Reported::Ended { reason, at, last_lines } => {
+                let exited = WorkerEvent::Exited { exit: exit_of(*reason), last_lines: last_lines.clone() };
+                self.step_worker(worker, &exited, (*at).min(now));
             }
         }
     }
@@ -237,7 +239,8 @@ impl Owner {
             facts.worker.holds_room() && expected && !listed.contains(worker)
         });
         for worker in on_host.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
-            self.step_worker(&worker, &WorkerEvent::Exited(Exit::Unknown), now);
+            let exited = WorkerEvent::Exited { exit: Exit::Unknown, last_lines: Vec::new() };
+            self.step_worker(&worker, &exited, now);
         }
     }
 

@@ -75,7 +75,7 @@ impl Owner {
             }
             JobEffect::WorkerDone(worker) => self.take_from_worker(job, &worker, &WorkerEvent::JobEnded, now),
             JobEffect::WorkerDropped(worker) => {
-                self.take_from_worker(job, &worker, &WorkerEvent::JobDropped, now)
+                self.take_from_worker(job, &worker, &WorkerEvent::JobDropped, now);
             }
             JobEffect::Ended(status) => self.job_ended(job, status, now),
             JobEffect::AttemptLost(fault) => {

@@ -184,7 +184,7 @@ async fn folders_are_kept_by_content_and_sent_in_parts() {
     agent.say(api::AgentMessage::FolderWanted(digest)).await;
     let whole = |agent: &mut Agent| {
         let parts = agent.folders.iter().map(|part| part.bytes.len()).sum::<usize>();
-        (parts >= bytes.len() * 4 / 3).then(|| agent.folders.len())
+        (parts >= bytes.len() * 4 / 3).then_some(agent.folders.len())
     };
     assert_eq!(agent.until("a folder", whole).await, 3);
     let large = Bytes::from(vec![0; 65 << 20]);

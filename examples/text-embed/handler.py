@@ -9,6 +9,9 @@ import json
 import os
 from pathlib import Path
 
+# A sentence is too little work for threads: on a busy machine they only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy
 import runpod
 from safetensors.numpy import load_file

@@ -160,3 +160,6 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) isolation: Option<IsolationWish>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ use crate::{
 };
 use keeper::{Keeper, KeeperOptions};
 
+/// What the line begins with that is written when everything runs.
+pub(crate) const UP_LINE: &str = "larder is up at";
+
 /// Held by the `up` that supervises this data folder.
 const LOCK_FILE: &str = "up.lock";
 /// Where the logs of both children are.
@@ -67,7 +70,7 @@ pub(crate) async fn run(
     server.replace().await?;
     let ready = async {
         agent.adopt_or_start().await?;
-        wait_ready(&mut server, globals, surroundings).await
+        wait_ready(&mut server, &mut agent, globals, surroundings).await
     };
     let client = tokio::select! {
         // Cancel-safe: what has started by then is ended below.
@@ -79,6 +82,8 @@ pub(crate) async fn run(
     let ended = match client {
         Ok(client) => {
             greet(&client, globals, &folder, screen)?;
+            // A port that the system chose is kept when the server is started again.
+            server.set_option("--listen", client.server().authority());
             let stop = CancellationToken::new();
             tokio::join!(
                 async {
@@ -180,30 +185,35 @@ fn agent_words(arguments: &UpArgs) -> Vec<std::ffi::OsString> {
     words
 }
 
-/// Waits until the server answers, and returns a client to it.
+/// Waits until the server answers and the agent has joined it, and returns a client.
 async fn wait_ready(
     server: &mut Keeper,
+    agent: &mut Keeper,
     globals: &GlobalArgs,
     surroundings: &Surroundings,
 ) -> Result<Client, Fault> {
     let clock = Clock::System;
     let deadline = clock.now() + READY_TIMEOUT;
     let folder = surroundings.data_folder(globals)?;
-    // The address of this very server, whatever the environment names.
-    let here = GlobalArgs { server: None, ..globals.clone() };
+    // The address and key of this very server, whatever the environment names.
+    let here = GlobalArgs { server: None, key: None, ..globals.clone() };
     loop {
         if folder.join(SERVER_ADDRESS_FILE).exists() {
             let client = Client::new(surroundings.connection(&here)?)?;
-            if client.is_ready().await {
+            if matches!(client.hosts().await, Ok(list) if list.hosts.iter().any(|host| host.connected)) {
                 return Ok(client);
             }
         }
-        if let Some(fault) = server.ended_early().await {
-            return Err(fault);
+        for keeper in [&mut *server, &mut *agent] {
+            if let Some(fault) = keeper.ended_early().await {
+                return Err(fault);
+            }
         }
         if clock.now() >= deadline {
-            let message = format!("the server is not ready after {} s", READY_TIMEOUT.as_secs());
-            return Err(server.with_log(Fault::new(ErrorCode::Unavailable, message)));
+            let seconds = READY_TIMEOUT.as_secs();
+            let message =
+                format!("after {seconds} s the server does not answer, or the agent has not joined it");
+            return Err(server.with_log(agent.with_log(Fault::new(ErrorCode::Unavailable, message))));
         }
         clock.sleep(LOOK_AGAIN).await;
     }
@@ -216,7 +226,7 @@ fn greet(client: &Client, globals: &GlobalArgs, folder: &Path, screen: &mut Scre
         None => String::new(),
     };
     screen.line(format!(
-        "larder is up at {address}; make an endpoint: larder{with_folder} endpoint create NAME --model ORG/NAME \
+        "{UP_LINE} {address}; make an endpoint: larder{with_folder} endpoint create NAME --model ORG/NAME \
          --command \"python handler.py\""
     ))
 }

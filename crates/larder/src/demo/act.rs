@@ -7,7 +7,7 @@ use base::Clock;
 use cli::{Client, Progress, Screen};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use types::{EndpointName, ErrorCode, Fault, JobStatus, WorkerPhase};
+use types::{EndpointName, ErrorCode, Fault, JobStatus};
 
 use super::{prepare::MODEL, stage::Stage};
 
@@ -21,6 +21,8 @@ const IDLE_SECONDS: f64 = 3.0;
 const JOB_TIMEOUT: Duration = Duration::from_secs(180);
 /// A worker that is idle for its time ends within its grace.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The SDK sleeps for a second after a job before it asks for another (`rp_scale.py` in runpod 1.12).
+const REST: Duration = Duration::from_millis(1200);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// As many lines of a worker's log as help.
@@ -74,11 +76,7 @@ pub(super) async fn play(client: &Client, stage: &Stage, screen: &mut Screen) ->
     let first = request(client, screen, "1  nothing anywhere").await?;
     wait_gone(client, screen).await?;
     let second = request(client, screen, "2  the model is on the shelf, no worker runs").await?;
-    // The SDK rests for a second after a job before it asks for another: warm is a worker that asks.
-    wait_workers(client, screen, "waiting until the worker asks for work", |worker| {
-        worker.phase == WorkerPhase::Idle || worker.phase.is_over()
-    })
-    .await?;
+    rest(screen).await;
     let third = request(client, screen, "3  the worker is warm").await?;
     wait_gone(client, screen).await?;
     let usage = client.usage(Some(ENDPOINT)).await?;
@@ -162,6 +160,13 @@ async fn with_worker_log(fault: Fault, client: &Client, worker: &WorkerView) -> 
     } else {
         fault.with_hint(format!("the worker wrote:\n  {}", lines.join("\n  ")))
     }
+}
+
+/// Lets the worker come to rest: warm is a worker that asks for work.
+async fn rest(screen: &mut Screen) {
+    let mut progress = Progress::new();
+    progress.step(screen, "waiting until the worker asks for work again");
+    Clock::System.sleep(REST).await;
 }
 
 /// Waits until no worker of the endpoint is left.

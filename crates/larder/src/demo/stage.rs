@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use types::{ErrorCode, Fault};
 
 use super::prepare::Prepared;
-use crate::{grammar::IsolationWish, logging, roles::hub::ADDRESS_LINE, surroundings};
+use crate::{grammar::IsolationWish, logging, roles::hub::ADDRESS_LINE, surroundings, up::UP_LINE};
 
 /// Hashing of the weights, or a state to be made, on a machine under load.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -89,20 +89,10 @@ impl Stage {
         let globals = GlobalArgs { data_dir: Some(self.data_folder()), ..GlobalArgs::default() };
         // Only the data folder counts here, whatever the environment names.
         let surroundings = Surroundings::default();
-        let address_file = self.data_folder().join(cli::SERVER_ADDRESS_FILE);
-        self.wait_for("up", || address_file.exists().then_some(())).await?;
-        let client = Client::new(surroundings.connection(&globals)?)?;
-        let clock = Clock::System;
-        let deadline = clock.now() + READY_TIMEOUT;
-        // Ready is a server that answers and a host that has joined.
-        while !matches!(client.hosts().await, Ok(list) if list.hosts.iter().any(|host| host.connected)) {
-            if clock.now() >= deadline {
-                let fault = Fault::new(ErrorCode::NoHost, "no agent has joined the server");
-                return Err(self.with_logs(fault));
-            }
-            clock.sleep(LOOK_AGAIN).await;
-        }
-        Ok(client)
+        let log = self.log("up");
+        let is_up = || fs::read_to_string(&log).is_ok_and(|text| text.contains(UP_LINE)).then_some(());
+        self.wait_for("up", is_up).await?;
+        Client::new(surroundings.connection(&globals)?)
     }
 
     fn up_words(&self, hub: &str) -> Vec<OsString> {

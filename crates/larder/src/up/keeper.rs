@@ -154,6 +154,16 @@ impl Keeper {
         }
     }
 
+    /// Changes the word behind an option, for when the process is started again.
+    pub(super) fn set_option(&mut self, option: &str, value: &str) {
+        let words = &mut self.options.arguments;
+        if let Some(at) = words.iter().position(|word| word == option)
+            && let Some(word) = words.get_mut(at + 1)
+        {
+            *word = value.into();
+        }
+    }
+
     /// Returns whether the process was there before this `up`.
     pub(super) const fn is_adopted(&self) -> bool {
         matches!(self.process, Some(Process::Adopted(_)))
@@ -164,7 +174,7 @@ impl Keeper {
         let process = self.process.as_mut()?;
         let how = tokio::time::timeout(Duration::ZERO, process.ended()).await.ok()?;
         self.process = None;
-        let message = format!("the {} ended with {how} before it was ready", self.options.name);
+        let message = format!("the {} ended with {how} at its start", self.options.name);
         Some(self.with_log(Fault::new(ErrorCode::Unavailable, message)))
     }
 
@@ -194,10 +204,13 @@ impl Keeper {
     /// Adds the end of the role's log to what went wrong.
     pub(super) fn with_log(&self, fault: Fault) -> Fault {
         let path = self.options.log.display();
-        match logging::tail(&self.options.log, LOG_LINES_SHOWN) {
-            lines if lines.is_empty() => fault.with_hint(format!("its log {path} is empty")),
-            lines => fault.with_hint(format!("its log {path} ends so:\n  {}", lines.join("\n  "))),
-        }
+        let lines = logging::tail(&self.options.log, LOG_LINES_SHOWN);
+        let end = match lines.as_slice() {
+            [] => format!("the log {path} is empty"),
+            lines => format!("the log {path} ends so:\n  {}", lines.join("\n  ")),
+        };
+        let hint = fault.hint.iter().cloned().chain([end]).collect::<Vec<_>>().join("\n");
+        fault.with_hint(hint)
     }
 
     /// Returns the process of the record, when it lives.
@@ -235,3 +248,6 @@ impl Keeper {
         Fault::new(ErrorCode::DiskError, format!("can't {attempt} {}: {error}", self.options.name))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub struct TransferOptions {
     pub failures_max: u32,
     /// Pauses that the source asked for in a row after which the fetch fails: an hour of the hub's 5-minute windows.
     pub pauses_max: u32,
-    /// Failures are forgiven when this much has arrived since. Also the least that must arrive in a stall window.
+    /// Failures are forgiven when this much has arrived among them. Also the least that must arrive in a stall window.
     pub progress_bytes_min: ByteSize,
     /// A connection that brings less than `progress_bytes_min` in this time is given up.
     pub stall_window: Duration,

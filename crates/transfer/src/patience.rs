@@ -26,7 +26,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Notes bytes that have arrived: enough of them make up for failures.
+    /// Notes bytes that have arrived: enough of them make up for the failures among which they came.
     pub(crate) fn progressed(&mut self, bytes: u64, options: &TransferOptions) {
         self.bytes_since = self.bytes_since.saturating_add(bytes);
         if self.bytes_since >= options.progress_bytes_min.bytes() {
@@ -36,7 +36,6 @@ impl Patience {
 
     /// Notes a failure and decides what comes next.
     pub(crate) fn failed(&mut self, retry: Retry, options: &TransferOptions, random: u64) -> Verdict {
-        self.bytes_since = 0;
         match retry {
             Retry::Never => Verdict::GiveUp,
             Retry::Soon => {

@@ -49,7 +49,11 @@ fn failures_in_a_row_end_it_and_progress_forgives() {
         &["try after 250", "try after 500", "try after 250", "try after 500", "try after 1000", "give up"],
     );
     check(
-        &[soon(), Bytes(99), soon(), Bytes(99), soon(), Bytes(99), soon()],
+        &[soon(), Bytes(40), soon(), Bytes(40), soon(), Bytes(40), soon(), Bytes(40), soon()],
+        &["try after 250", "try after 500", "try after 1000", "try after 250", "try after 500"],
+    );
+    check(
+        &[soon(), Bytes(30), soon(), Bytes(30), soon(), Bytes(30), soon()],
         &["try after 250", "try after 500", "try after 1000", "give up"],
     );
     check(&[pause(), pause(), pause()], &["pause 7", "pause 7", "give up"]);

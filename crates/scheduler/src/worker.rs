@@ -200,7 +200,12 @@ pub enum WorkerEvent {
     /// It is to end.
     StopRequested(StopReason),
     /// Its process ended.
-    Exited(Exit),
+    Exited {
+        /// How.
+        exit: Exit,
+        /// What it printed last, oldest first, for whoever asks why.
+        last_lines: Vec<String>,
+    },
     /// It took too long from its process's start to its first take.
     InitTimeout,
     /// Its host is lost; it was last known to be well then.

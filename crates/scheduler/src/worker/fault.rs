@@ -7,7 +7,7 @@ use super::Exit;
 
 impl Exit {
     /// Returns what a process that nobody asked to end has done wrong.
-    pub(super) fn fault(self, complaint: Option<&str>) -> Fault {
+    pub(super) fn fault(self, complaint: Option<&str>, last_lines: &[String]) -> Fault {
         let how = match self {
             Self::Code { code } => format!("the worker's process ended by itself with exit code {code}"),
             Self::Signal { signal } => format!("the worker's process was ended by signal {signal}"),
@@ -18,12 +18,30 @@ impl Exit {
             Self::OutOfMemory => "raise the endpoint's memory limit or load a smaller model",
             Self::Code { .. } | Self::Signal { .. } | Self::Unknown => "read the worker's log",
         };
-        let message = match complaint {
-            Some(text) => format!("{how}; before that it reported: {text}"),
-            None => how,
-        };
+        let mut message = how;
+        if let Some(text) = complaint {
+            message.push_str("; before that it reported: ");
+            message.push_str(text);
+        }
+        if !last_lines.is_empty() {
+            message.push_str("; its last lines: ");
+            message.push_str(&shortened(last_lines));
+        }
         Fault::new(ErrorCode::HandlerExited, message).with_hint(hint)
     }
+}
+
+/// Lines that a fault quotes: a Python error's last frame and its message. The log has the rest.
+const QUOTED_LINES_MAX: usize = 5;
+/// Characters that a fault quotes of each line.
+const QUOTED_CHARS_MAX: usize = 300;
+
+fn shortened(lines: &[String]) -> String {
+    let quoted: Vec<String> = lines[lines.len().saturating_sub(QUOTED_LINES_MAX)..]
+        .iter()
+        .map(|line| line.trim().chars().take(QUOTED_CHARS_MAX).collect())
+        .collect();
+    quoted.join(" / ")
 }
 
 /// Returns what a worker has done wrong that took too long from its process's start to its first take.

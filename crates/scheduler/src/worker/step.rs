@@ -30,7 +30,7 @@ impl Worker {
             WorkerEvent::JobEnded => self.job_ended(JobEnd::Result, now),
             WorkerEvent::JobDropped => self.job_ended(JobEnd::Dropped, now),
             WorkerEvent::StopRequested(reason) => self.stop_requested(*reason, now),
-            WorkerEvent::Exited(exit) => self.exited(*exit, now),
+            WorkerEvent::Exited { exit, last_lines } => self.exited(*exit, last_lines, now),
             WorkerEvent::InitTimeout => self.init_timeout(now),
             WorkerEvent::HostLost(last_seen) => self.host_lost(*last_seen),
             WorkerEvent::HostReturned => self.host_returned(),
@@ -174,7 +174,7 @@ impl Worker {
     fn start_failed(&self, fault: &Fault, now: Timestamp) -> WorkerStep {
         match &self.state {
             WorkerState::Launching { .. } => self.crashed(fault.clone(), now),
-            WorkerState::Draining { .. } => self.exited(Exit::Unknown, now),
+            WorkerState::Draining { .. } => self.exited(Exit::Unknown, &[], now),
             WorkerState::Initializing { .. } | WorkerState::Throttled { .. } => {
                 Step::Denied("the worker was not told to start")
             }
@@ -325,16 +325,18 @@ impl Worker {
         }
     }
 
-    fn exited(&self, exit: Exit, now: Timestamp) -> WorkerStep {
+    fn exited(&self, exit: Exit, last_lines: &[String], now: Timestamp) -> WorkerStep {
         match &self.state {
             WorkerState::Initializing { .. } | WorkerState::Throttled { .. } => {
                 Step::Denied("the worker's process has not started")
             }
-            WorkerState::Launching { .. } => self.crashed(exit.fault(None), now),
-            WorkerState::Starting { complaint, .. } => self.crashed(exit.fault(complaint.as_deref()), now),
-            WorkerState::Idle { .. } => self.crashed(exit.fault(None), now),
+            WorkerState::Launching { .. } => self.crashed(exit.fault(None, last_lines), now),
+            WorkerState::Starting { complaint, .. } => {
+                self.crashed(exit.fault(complaint.as_deref(), last_lines), now)
+            }
+            WorkerState::Idle { .. } => self.crashed(exit.fault(None, last_lines), now),
             WorkerState::Running { .. } => {
-                let fault = exit.fault(None);
+                let fault = exit.fault(None, last_lines);
                 let (next, mut effects) = self.crash(fault.clone(), now);
                 effects.push(WorkerEffect::JobsLost(fault));
                 Step::Next(next, effects)
@@ -358,7 +360,7 @@ impl Worker {
             }
         };
         if jobs > 0 {
-            effects.push(WorkerEffect::JobsLost(exit.fault(None)));
+            effects.push(WorkerEffect::JobsLost(exit.fault(None, &[])));
         }
         Step::Next(next, effects)
     }

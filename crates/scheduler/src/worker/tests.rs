@@ -64,7 +64,7 @@ fn a_whole_life_is_billed_from_process_start() {
         (140, WorkerEvent::JobEnded),
         (145, WorkerEvent::StopRequested(StopReason::IdleTimeout)),
         (146, WorkerEvent::JobGiven),
-        (147, WorkerEvent::Exited(Exit::Code { code: 0 })),
+        (147, WorkerEvent::Exited { exit: Exit::Code { code: 0 }, last_lines: Vec::new() }),
         (148, WorkerEvent::Ping),
     ];
     check(
@@ -115,7 +115,7 @@ fn a_worker_that_never_pinged_costs_nothing() {
         (1, WorkerEvent::ProcessStarted),
         (2, WorkerEvent::Complained("fitness check failed".to_owned())),
         (60, WorkerEvent::InitTimeout),
-        (61, WorkerEvent::Exited(Exit::Signal { signal: 9 })),
+        (61, WorkerEvent::Exited { exit: Exit::Signal { signal: 9 }, last_lines: Vec::new() }),
     ];
     check(
         &Worker::launching(second(0)),
@@ -142,7 +142,7 @@ fn a_crash_loses_jobs_and_counts() {
         (1, WorkerEvent::ProcessStarted),
         (2, WorkerEvent::Take),
         (3, WorkerEvent::JobGiven),
-        (9, WorkerEvent::Exited(Exit::OutOfMemory)),
+        (9, WorkerEvent::Exited { exit: Exit::OutOfMemory, last_lines: Vec::new() }),
         (10, WorkerEvent::HostReturned),
     ];
     check(
@@ -192,7 +192,7 @@ fn a_draining_worker_finishes_its_jobs() {
         (4, WorkerEvent::StopRequested(StopReason::Outdated)),
         (5, WorkerEvent::StopRequested(StopReason::Outdated)),
         (9, WorkerEvent::JobEnded),
-        (10, WorkerEvent::Exited(Exit::Code { code: 0 })),
+        (10, WorkerEvent::Exited { exit: Exit::Code { code: 0 }, last_lines: Vec::new() }),
     ];
     check(
         &Worker::launching(second(0)),
@@ -304,7 +304,7 @@ fn any_event() -> impl Strategy<Value = WorkerEvent> {
         3 => Just(WorkerEvent::JobEnded),
         1 => Just(WorkerEvent::JobDropped),
         1 => Just(WorkerEvent::StopRequested(StopReason::Operator)),
-        1 => Just(WorkerEvent::Exited(Exit::Unknown)),
+        1 => Just(WorkerEvent::Exited { exit: Exit::Unknown, last_lines: Vec::new() }),
         1 => Just(WorkerEvent::InitTimeout),
         1 => (0i64..400).prop_map(|at| WorkerEvent::HostLost(second(at))),
         1 => Just(WorkerEvent::HostReturned),

@@ -242,7 +242,7 @@ fn worker(world: &mut World, pick: u8, kind: WorkerKind) {
     }
     let (worker, state) = &workers[usize::from(pick) % workers.len()];
     let event = match (kind, state) {
-        (WorkerKind::Exit, _) => WorkerEvent::Exited(Exit::Code { code: 1 }),
+        (WorkerKind::Exit, _) => WorkerEvent::Exited { exit: Exit::Code { code: 1 }, last_lines: Vec::new() },
         (_, WorkerState::Launching { .. }) => WorkerEvent::ProcessStarted,
         (WorkerKind::Job, WorkerState::Starting { .. }) => WorkerEvent::Ping,
         (WorkerKind::Onward, WorkerState::Starting { .. }) => WorkerEvent::Take,

@@ -150,7 +150,10 @@ impl World {
                 WorkerEffect::EndProcess => {
                     let host = self.fleet.worker(worker).and_then(|facts| self.fleet.host(&facts.host));
                     if host.is_some_and(|host| host.link == Link::Connected) {
-                        self.step(worker, &WorkerEvent::Exited(Exit::Code { code: 0 }));
+                        self.step(
+                            worker,
+                            &WorkerEvent::Exited { exit: Exit::Code { code: 0 }, last_lines: Vec::new() },
+                        );
                     }
                 }
                 WorkerEffect::CrashCounted(fault) => self.count_crash(worker, Some(fault)),

@@ -288,7 +288,10 @@ fn worker_event(event: &str, words: &Words<'_>) -> WorkerEvent {
         "give" => WorkerEvent::JobGiven,
         "done" => WorkerEvent::JobEnded,
         "init-timeout" => WorkerEvent::InitTimeout,
-        "exit" => WorkerEvent::Exited(Exit::Code { code: words.word(2).parse().expect("a code") }),
+        "exit" => WorkerEvent::Exited {
+            exit: Exit::Code { code: words.word(2).parse().expect("a code") },
+            last_lines: Vec::new(),
+        },
         other => panic!("{other:?} is no command"),
     }
 }

@@ -138,7 +138,7 @@ impl ConfigFile {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
     }
 
     /// Returns what the server goes by.

@@ -22,7 +22,7 @@ use types::{HostId, JobId, WorkerId};
 
 use crate::{
     OpenAgentError,
-    host::{Command, Ears, Host, HostParts, Slot, views},
+    host::{Command, Ears, Host, HostParts, Slot, disk_use, views},
     identity::Identity,
     models::Models,
     options::{AgentOptions, Surroundings},
@@ -96,28 +96,13 @@ impl Agent {
         options: AgentOptions,
         surroundings: Surroundings,
     ) -> Result<(Self, AgentHandle), OpenAgentError> {
+        let Kept { identity, store, spool, recovered, records } =
+            open_folder(&options, &surroundings).await?;
         let Surroundings { clock, entropy, disk, driver } = surroundings;
-        let data_dir = options.data_dir.clone();
-        let folder_error = |path: PathBuf| move |source| OpenAgentError::Folder { path, source };
-        disk.make_folder(&data_dir).map_err(folder_error(data_dir.clone()))?;
-        let identity = Identity::load(&disk, &data_dir, &entropy).map_err(folder_error(data_dir.clone()))?;
-        let store_options = StoreOptions::at(data_dir.join("store"));
-        let (store_disk, store_clock) = (disk.clone(), clock.clone());
-        let store = blocking(move || Store::open(store_disk, store_clock, store_options)).await?;
-        let mut recovered = Recovered::default();
-        let spool_folder = data_dir.join("spool");
-        let spool_bytes_max = options.limits.spool_bytes_max.bytes();
-        let opened =
-            Spool::open(disk.clone(), spool_folder.clone(), spool_bytes_max, |found| recovered.take(&found));
-        let Opened { spool, handle: spool_handle, first_number } =
-            opened.map_err(folder_error(spool_folder))?;
-        recovered.events.sort_unstable_by_key(|(number, _)| *number);
-        let events = std::mem::take(&mut recovered.events);
-        let outbox = Arc::new(Outbox::new(spool_handle, clock.clone(), first_number, events));
+        let Opened { spool, handle: spool_handle, first_number } = spool;
+        let outbox =
+            Arc::new(Outbox::new(spool_handle, clock.clone(), first_number, recovered.events.clone()));
         let relay = Relay::new(options.limits.relay, clock.clone(), entropy.clone(), outbox.clone());
-        let records_folder = data_dir.join("workers");
-        let records =
-            Records::open(disk.clone(), records_folder.clone()).map_err(folder_error(records_folder))?;
         let (transfer, transfer_service) =
             Transfer::new(TransferOptions::default(), store.clone(), clock.clone(), entropy.clone());
         let starter = Starter {
@@ -132,7 +117,7 @@ impl Agent {
             hostname: identity.host.to_string(),
         };
         let driver_events = driver.take_events().expect("an agent is the only one that its driver talks to");
-        let (workers, listeners) = adopt(&starter, &recovered, data_dir.clone()).await?;
+        let (workers, listeners) = adopt(&starter, &recovered, options.data_dir.clone()).await?;
         let (inbound_sender, inbound) = mpsc::channel(INBOUND_MAX);
         let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
         let observed = watch::Sender::new(Arc::new(Observed::default()));
@@ -159,13 +144,14 @@ impl Agent {
             status,
         };
         let parts = HostParts {
+            usage: disk_use(store.clone()).await,
             models: Models::new(store.clone(), transfer),
             oracle: Oracle::new(store, driver),
             starter,
             outbox,
             disk,
             identity,
-            data_dir,
+            data_dir: options.data_dir,
             capacity: options.capacity,
             limits: options.limits,
             workers,
@@ -190,8 +176,10 @@ impl Agent {
         tasks.spawn("relay sweep", relay.sweep(tasks.token()));
         tasks.spawn("transfer", transfer.run(tasks.token()));
         tasks.spawn("journal", keep_journal(journal, records, tasks.token()));
+        // The host first: what it publishes before it runs is what the server hears first.
+        let host = Host::new(parts, &tasks.token());
+        tasks.spawn("host", host.run(ears, tasks.token()));
         tasks.spawn("uplink", uplink.run(tasks.token()));
-        tasks.spawn("host", Host::run(parts, ears, tasks.token()));
         while !token.is_cancelled() {
             tokio::select! {
                 // Cancel-safe: a token stays cancelled, and joining loses no task.
@@ -284,6 +272,38 @@ impl Recovered {
         let own = self.chunks.iter().filter(|((id, _), _)| id == worker);
         own.map(|((_, job), next)| (job.clone(), *next)).collect()
     }
+}
+
+/// What stands in the agent's folder.
+struct Kept {
+    identity: Identity,
+    store: Store,
+    spool: Opened,
+    recovered: Recovered,
+    records: Records,
+}
+
+async fn open_folder(options: &AgentOptions, surroundings: &Surroundings) -> Result<Kept, OpenAgentError> {
+    let Surroundings { clock, entropy, disk, driver: _ } = surroundings.clone();
+    let data_dir = options.data_dir.clone();
+    let failed = |path: PathBuf| move |source| OpenAgentError::Folder { path, source };
+    disk.make_folder(&data_dir).map_err(failed(data_dir.clone()))?;
+    let identity = Identity::load(&disk, &data_dir, &entropy).map_err(failed(data_dir.clone()))?;
+    let store_options = StoreOptions::at(data_dir.join("store"));
+    let store_disk = disk.clone();
+    let store = blocking(move || Store::open(store_disk, clock, store_options)).await?;
+    let spool_folder = data_dir.join("spool");
+    let bytes_max = options.limits.spool_bytes_max.bytes();
+    let (spool_disk, folder) = (disk.clone(), spool_folder.clone());
+    let (spool, mut recovered) = blocking(move || {
+        let mut recovered = Recovered::default();
+        (Spool::open(spool_disk, folder, bytes_max, |found| recovered.take(&found)), recovered)
+    })
+    .await;
+    recovered.events.sort_unstable_by_key(|(number, _)| *number);
+    let records_folder = data_dir.join("workers");
+    let records = Records::open(disk, records_folder.clone()).map_err(failed(records_folder))?;
+    Ok(Kept { identity, store, spool: spool.map_err(failed(spool_folder))?, recovered, records })
 }
 
 type AdoptedWorkers = (BTreeMap<WorkerId, Slot>, Vec<(WorkerId, runtime::Relay)>);

@@ -16,6 +16,7 @@ use std::{
 use api::{Desired, DiskRoom, FolderPart, HostReport, Observed};
 use base::{Clock, Disk, Redacted, TaskScope, Timestamp};
 use runtime::DriverEvent;
+use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use types::{Digest, Fault, HostCapacity, ModelKey, SecretRef, WorkerId};
@@ -67,6 +68,7 @@ pub(crate) enum Command {
 /// The parts that a host is made of.
 #[derive(Debug)]
 pub(crate) struct HostParts {
+    pub(crate) usage: HostReport,
     pub(crate) starter: Starter,
     pub(crate) models: Models,
     pub(crate) oracle: Oracle,
@@ -92,11 +94,11 @@ pub(crate) struct Host {
     secrets: BTreeMap<SecretRef, Redacted<String>>,
     folders: Folders,
     fetches: BTreeMap<ModelKey, CancellationToken>,
-    usage: HostReport,
     serves_shared: bool,
     closing: Vec<oneshot::Sender<()>>,
     is_closing: bool,
     events: mpsc::Sender<Event>,
+    reports: mpsc::Receiver<Event>,
     tasks: TaskScope,
 }
 
@@ -109,11 +111,12 @@ pub(crate) struct Ears {
 }
 
 impl Host {
-    /// Runs until cancelled. Workers go on; the next agent takes them up.
-    pub(crate) async fn run(parts: HostParts, mut ears: Ears, token: CancellationToken) {
+    /// Makes a host and publishes what is.
+    pub(crate) fn new(mut parts: HostParts, token: &CancellationToken) -> Self {
         let clock = parts.starter.clock.clone();
-        let (events, mut reports) = mpsc::channel(EVENTS_MAX);
+        let (events, reports) = mpsc::channel(EVENTS_MAX);
         let folders = Folders::new(parts.data_dir.join("folders"), parts.limits.folder_bytes_max);
+        let listeners = std::mem::take(&mut parts.listeners);
         let mut host = Self {
             parts,
             clock,
@@ -121,14 +124,21 @@ impl Host {
             secrets: BTreeMap::new(),
             folders,
             fetches: BTreeMap::new(),
-            usage: HostReport::default(),
             serves_shared: false,
             closing: Vec::new(),
             is_closing: false,
             events,
-            tasks: TaskScope::new(&token),
+            reports,
+            tasks: TaskScope::new(token),
         };
-        host.serve_adopted();
+        host.serve_adopted(listeners);
+        host.publish();
+        host
+    }
+
+    /// Runs until cancelled. Workers go on; the next agent takes them up.
+    pub(crate) async fn run(self, mut ears: Ears, token: CancellationToken) {
+        let mut host = self;
         let mut relay_changes = host.parts.starter.relay.changes();
         let mut due = host.clock.now();
         loop {
@@ -137,7 +147,7 @@ impl Host {
                 // cancelled, and waiting on a clock loses nothing.
                 () = token.cancelled() => break,
                 Some(inbound) = ears.inbound.recv() => host.hear(inbound),
-                Some(event) = reports.recv() => host.take_up(event),
+                Some(event) = host.reports.recv() => host.take_up(event),
                 Some(event) = ears.driver.recv() => host.driver_event(event),
                 Some(command) = ears.commands.recv() => host.command(command),
                 Ok(()) = relay_changes.changed() => host.save_records(),
@@ -266,7 +276,7 @@ impl Host {
             Event::Unpacked(digest, result) => self.folders.settled(digest, result, now),
             Event::Started(worker, result) => self.started(&worker, result),
             Event::Ended(worker, ending) => self.ended(&worker, ending),
-            Event::Usage(usage) => self.usage = usage,
+            Event::Usage(usage) => self.parts.usage = usage,
         }
     }
 
@@ -296,7 +306,7 @@ impl Host {
             .map_or((types::Stamp::default(), &[]), |desired| (desired.stamp, &desired.models));
         let observed = Observed {
             stamp,
-            host: self.usage,
+            host: self.parts.usage,
             models: self.parts.models.report(models),
             workers: self.parts.workers.iter().map(|(id, slot)| slot.report(id)).collect(),
         };
@@ -316,9 +326,7 @@ impl Host {
     fn measure(&mut self) {
         let (store, events) = (self.parts.starter.store.clone(), self.events.clone());
         self.tasks.spawn("measure the disk", async move {
-            let Ok(Ok(usage)) = tokio::task::spawn_blocking(move || store.disk_usage()).await else { return };
-            let disk = DiskRoom { total: usage.total.bytes(), available: usage.available.bytes() };
-            let report = HostReport { disk, cache_bytes: usage.blobs.bytes() };
+            let report = disk_use(store).await;
             // The host is stopping when nobody listens.
             let _ = events.send(Event::Usage(report)).await;
         });
@@ -332,5 +340,20 @@ impl Host {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+}
+
+/// Returns what the store takes and what its disk has left, as far as the disk tells.
+pub(crate) async fn disk_use(store: Store) -> HostReport {
+    match tokio::task::spawn_blocking(move || store.disk_usage()).await {
+        Ok(Ok(usage)) => HostReport {
+            disk: DiskRoom { total: usage.total.bytes(), available: usage.available.bytes() },
+            cache_bytes: usage.blobs.bytes(),
+        },
+        Ok(Err(error)) => {
+            tracing::warn!(reason = %error.fault(), "the disk of the store could not be looked at");
+            HostReport::default()
+        }
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -86,7 +86,7 @@ impl Records {
             match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())) {
                 Ok(record) => records.push(record),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), error, "a worker's record can't be read")
+                    tracing::warn!(path = %path.display(), error, "a worker's record can't be read");
                 }
             }
         }

@@ -1,3 +1,5 @@
+//! Every situation of models and workers, and what is done about it.
+
 use std::fmt::Write as _;
 
 use api::ViewOrder;

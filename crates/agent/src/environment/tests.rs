@@ -1,3 +1,5 @@
+//! Whole environments, as a worker would print them.
+
 use std::fmt::Write as _;
 
 use api::{ViewOrder, WorkerIntent};

@@ -1,3 +1,5 @@
+//! Archives as the command line packs them, and as an attacker would.
+
 use super::*;
 
 #[derive(Clone, Copy)]

@@ -109,8 +109,8 @@ impl Host {
     }
 
     /// Serves the relays of workers that an earlier agent left running.
-    pub(super) fn serve_adopted(&mut self) {
-        for (worker, adopted) in std::mem::take(&mut self.parts.listeners) {
+    pub(super) fn serve_adopted(&mut self, listeners: Vec<(WorkerId, runtime::Relay)>) {
+        for (worker, adopted) in listeners {
             let token = self.serve(adopted.sharing, adopted.listener);
             if let (Some(slot), Some(token)) = (self.parts.workers.get_mut(&worker), token) {
                 slot.serve(token);

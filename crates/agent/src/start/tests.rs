@@ -1,3 +1,5 @@
+//! What is told of a worker that ended.
+
 use super::*;
 
 #[test]

@@ -55,8 +55,17 @@ impl Bench {
     pub(crate) async fn new(driver: Arc<dyn Driver>, limits: AgentLimits, commits: Commits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::new();
-        let (handle, token, run) = open(folder.path(), driver, limits, &server).await;
+        let (handle, token, run) = open(folder.path(), driver, Egress::None, limits, &server).await;
         server.come_back(commits).await;
+        Self { folder, server, handle, token, run }
+    }
+
+    /// A bench without a worker, whose workers may reach what `egress` says.
+    pub(crate) async fn with_egress(driver: Arc<dyn Driver>, egress: Egress, limits: AgentLimits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::new();
+        let (handle, token, run) = open(folder.path(), driver, egress, limits, &server).await;
+        server.come_back(Commits::AtOnce).await;
         Self { folder, server, handle, token, run }
     }
 
@@ -101,7 +110,7 @@ impl Bench {
     /// Opens an agent on the same folder.
     pub(crate) async fn reopen(&mut self, driver: Arc<dyn Driver>, limits: AgentLimits, commits: Commits) {
         self.server.go_away();
-        let (handle, token, run) = open(self.folder.path(), driver, limits, &self.server).await;
+        let (handle, token, run) = open(self.folder.path(), driver, Egress::None, limits, &self.server).await;
         (self.handle, self.token, self.run) = (handle, token, run);
         self.server.come_back(commits).await;
     }
@@ -122,6 +131,7 @@ impl Drop for Bench {
 async fn open(
     folder: &Path,
     driver: Arc<dyn Driver>,
+    egress: Egress,
     limits: AgentLimits,
     server: &Server,
 ) -> (AgentHandle, CancellationToken, JoinHandle<()>) {
@@ -135,7 +145,7 @@ async fn open(
             cache_bytes_max: ByteSize::mib(100),
             isolation: Isolation::Unprivileged,
         },
-        egress: Egress::None,
+        egress,
         connect: server.dial.clone(),
         limits,
     };

@@ -1,11 +1,15 @@
 //! The worker protocol over HTTP, case by case.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use agent::AgentLimits;
 use api::{AgentMessage, JobEventKind, WorkerIntent, WorkerState};
+use base::ByteSize;
+use runtime::Egress;
 
 use crate::{
     bench::{Answer, Bench, Client, desired, patient, quick, worker},
+    drivers::WatchedDriver,
     server::{Commits, show},
 };
 
@@ -315,6 +319,46 @@ async fn results_wait_in_the_spool_for_a_server_that_is_away() {
     );
     assert!(heard.is_sorted_by(|a, b| a.0 < b.0));
     bench.end().await;
+}
+
+#[tokio::test]
+async fn a_result_that_can_not_be_stored_waits_for_the_server() {
+    let limits = AgentLimits { spool_bytes_max: ByteSize(10), ..patient() };
+    let (mut bench, _driver, client) = Bench::with_worker(limits, Commits::AtOnce).await;
+    give(&bench, &client, "job-1").await;
+    bench.server.go_away();
+    let done = client.done("job-1", r#"{"output": 1}"#);
+    let mut done = std::pin::pin!(done);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut done).await;
+    assert!(early.is_err(), "the worker was answered before its result was safe");
+    bench.server.come_back(Commits::AtOnce).await;
+    assert_eq!(bench.server.result("job-1").await, "job-1 attempt 1: done output=1 error=-");
+    assert_eq!(done.await, json("{}"));
+}
+
+#[tokio::test]
+async fn workers_with_egress_share_one_listener() {
+    let driver = Arc::new(WatchedDriver::new());
+    let bench = Bench::with_egress(driver.clone(), Egress::Shared, patient()).await;
+    let two = |intent| vec![worker("wk_1", WorkerIntent::Run, &["run"]), worker("wk_2", intent, &["run"])];
+    bench.server.desire(desired(1, two(WorkerIntent::Run)));
+    bench.alive("wk_1").await;
+    bench.alive("wk_2").await;
+    let (first, second) = (Client::of(&driver, "wk_1"), Client::of(&driver, "wk_2"));
+    assert!(!driver.seen(&first.id).env.contains_key("RUNPOD_SKIP_GPU_CHECK"));
+    give(&bench, &first, "job-1").await;
+    give(&bench, &second, "job-2").await;
+    assert_eq!(first.as_worker("wk_2").take().await.0, 401, "a neighbour's key was taken");
+    bench.server.desire(desired(2, two(WorkerIntent::Stop)));
+    bench.state("wk_2", |state| matches!(state, WorkerState::Ended { .. })).await;
+    // What it sent before its end still counts; a ping process that outlives it does not.
+    assert_eq!(second.done("job-2", r#"{"output": 2}"#).await, json("{}"));
+    assert_eq!(bench.server.result("job-2").await, "job-2 attempt 1: done output=2 error=-");
+    let before = bench.handle.status().relay.foreign;
+    assert_eq!(second.ping("job-2").await, json("{}"));
+    assert_eq!(bench.handle.status().relay.foreign, before + 1);
+    assert_eq!(second.take().await, nothing());
+    give(&bench, &first, "job-3").await;
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Signs of a job in their order, and the verdicts on them.
+
 use super::*;
 
 #[derive(Clone, Copy)]

@@ -1,3 +1,5 @@
+//! Bodies as published SDKs send them, and bodies that nobody should.
+
 use super::*;
 
 fn show(posted: &Posted) -> String {

@@ -1,3 +1,5 @@
+//! What comes back after kills, power cuts and failing calls.
+
 use std::{collections::BTreeSet, path::Path};
 
 use base::{DiskCall, FaultyDisk, RealDisk};

@@ -52,7 +52,8 @@ impl FromStr for EndpointName {
         let refuse = |reason| Err(EndpointNameError { text: text.chars().take(100).collect(), reason });
         if !(3..=63).contains(&text.len()) {
             refuse("a name has 3 to 63 characters")
-        } else if !text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+        } else if !text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        {
             refuse("a name holds only lower-case letters, digits and dashes")
         } else if !text.as_bytes()[0].is_ascii_lowercase() || text.ends_with('-') {
             refuse("a name begins with a letter and does not end with a dash")

@@ -16,13 +16,14 @@ mod stamp;
 mod worker;
 
 pub use endpoint::{
-    CommandLine, Endpoint, EndpointName, EndpointNameError, GpuNeed, HubAccess, Launch, Release, ReleaseModel,
-    Scaler, Scaling, WorkerLimits, WorkerSpec,
+    CommandLine, Endpoint, EndpointName, EndpointNameError, GpuNeed, HubAccess, Launch, Release,
+    ReleaseModel, Scaler, Scaling, WorkerLimits, WorkerSpec,
 };
 pub use fault::{ErrorCode, Fault};
 pub use host::{Gpu, HostCapacity, Isolation};
 pub use id::{
-    EndpointId, FetchId, HostId, JobId, JobRoute, KeyId, ParseIdError, ReleaseId, SecretRef, TenantId, WorkerId,
+    EndpointId, FetchId, HostId, JobId, JobRoute, KeyId, ParseIdError, ReleaseId, SecretRef, TenantId,
+    WorkerId,
 };
 pub use job::{JobPolicy, JobStatus, Outcome};
 pub use ledger::{LedgerPhase, StartMark};

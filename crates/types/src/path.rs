@@ -124,8 +124,23 @@ mod tests {
         let long = "a".repeat(256);
         let deep = vec!["a"; 33].join("/");
         for wrong in [
-            "", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", "a\nb", ".git/config",
-            "x/.GIT/y", "a.", "a/b ", &long, &deep,
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "./a",
+            "a/.",
+            "a\\b",
+            "C:/x",
+            "a\0b",
+            "a\nb",
+            ".git/config",
+            "x/.GIT/y",
+            "a.",
+            "a/b ",
+            &long,
+            &deep,
         ] {
             assert!(wrong.parse::<RepoPath>().is_err(), "{wrong:?} was taken");
         }

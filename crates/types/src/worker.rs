@@ -31,9 +31,12 @@ impl WorkerPhase {
     pub const fn is_over(self) -> bool {
         match self {
             Self::Unhealthy | Self::Stopped => true,
-            Self::Initializing | Self::Throttled | Self::Starting | Self::Running | Self::Idle | Self::Draining => {
-                false
-            }
+            Self::Initializing
+            | Self::Throttled
+            | Self::Starting
+            | Self::Running
+            | Self::Idle
+            | Self::Draining => false,
         }
     }
 

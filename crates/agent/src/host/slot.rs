@@ -174,10 +174,18 @@ impl Slot {
         marks: BTreeMap<StartMark, Timestamp>,
         relay: Option<CancellationToken>,
     ) {
-        self.stage = Stage::Alive;
         self.marks.extend(marks);
-        self.leases = leases;
-        self.relay = relay;
+        match &self.stage {
+            Stage::Held { .. } | Stage::Starting => {
+                self.stage = Stage::Alive;
+                self.leases = leases;
+                self.relay = relay;
+            }
+            // It ended at once, and that was heard first.
+            Stage::Failed(_) | Stage::Ended(_) | Stage::Alive | Stage::Draining | Stage::Stopping => {
+                relay.inspect(CancellationToken::cancel);
+            }
+        }
     }
 
     pub(crate) fn serve(&mut self, relay: CancellationToken) {

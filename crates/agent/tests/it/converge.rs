@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use agent::AgentLimits;
 use api::{
-    AgentMessage, Answer, DesiredModel, FolderPart, ModelState, Question, ServerMessage, WorkerIntent,
-    WorkerState,
+    AgentMessage, Answer, DesiredModel, EndReason, FolderPart, ModelState, Question, ServerMessage,
+    WorkerIntent, WorkerState,
 };
 use base::{Clock, RealDisk, Redacted};
 use data_encoding::BASE64;
@@ -211,6 +211,28 @@ async fn workers_are_held_started_and_stopped_as_desired() {
     bench.state("wk_1", ended).await;
     bench.server.desire(desired(4, Vec::new()));
     bench.server.observe("no worker", |observed| observed.workers.is_empty()).await;
+}
+
+#[tokio::test]
+async fn workers_that_end_at_once_are_told_with_their_reason() {
+    let driver = Arc::new(WatchedDriver::new());
+    let bench = Bench::new(driver, patient(), Commits::AtOnce).await;
+    let cases = [
+        ("wk_1", "sim-exit", EndReason::Exited(3)),
+        ("wk_2", "sim-signal", EndReason::Signalled(3)),
+        ("wk_3", "sim-oom", EndReason::OutOfMemory),
+    ];
+    let orders = cases.iter().map(|(id, program, _)| worker(id, WorkerIntent::Run, &[program, "3"]));
+    bench.server.desire(desired(1, orders.collect()));
+    for (id, _, expected) in cases {
+        let state = bench.state(id, |state| matches!(state, WorkerState::Ended { .. })).await;
+        let WorkerState::Ended { reason, .. } = state else { unreachable!("it was waited for") };
+        assert_eq!(reason, expected);
+    }
+    let started = |report: &api::WorkerReport| report.marks.contains_key(&StartMark::ProcessStarted);
+    let observed = bench.server.observe("the marks", |observed| observed.workers.iter().all(started)).await;
+    let over = |report: &api::WorkerReport| matches!(report.state, WorkerState::Ended { .. });
+    assert!(observed.workers.iter().all(over), "a worker that ended came back to life");
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Folders packed by content: what goes in, what stays out, what is refused.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

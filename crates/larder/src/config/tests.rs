@@ -1,3 +1,5 @@
+//! Where each setting comes from, and what is refused.
+
 use super::*;
 
 fn file(text: &str) -> ConfigFile {

@@ -1,3 +1,5 @@
+//! The command line: whole, documented, and strict.
+
 use clap::CommandFactory as _;
 use expect_test::expect;
 

@@ -1,3 +1,5 @@
+//! Processes that are no workers: found again, ended, told apart.
+
 use std::time::Duration;
 
 use super::*;

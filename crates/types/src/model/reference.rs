@@ -205,7 +205,9 @@ fn parse_link(rest: &str) -> Result<ModelRef, ModelRefError> {
     let tree = match (parts.next(), parts.next()) {
         (None, _) => None,
         (Some("tree"), Some(revision)) => Some(revision),
-        (Some(_), _) => return Err(refuse("the link leads to a part of the model; give the link to its page")),
+        (Some(_), _) => {
+            return Err(refuse("the link leads to a part of the model; give the link to its page"));
+        }
     };
     if matches!(org, "datasets" | "spaces") {
         return Err(refuse("the link leads to a dataset or space, not to a model"));
@@ -255,7 +257,8 @@ fn refuse_hub(text: &str) -> Option<&'static str> {
         && !name.contains("..")
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
         && port.is_none_or(|port| port.parse::<u16>().is_ok());
-    (!well_formed).then_some("a hub's name holds lower-case letters, digits, dots and dashes, and perhaps a port")
+    (!well_formed)
+        .then_some("a hub's name holds lower-case letters, digits, dots and dashes, and perhaps a port")
 }
 
 /// The rules of the hub itself: `validate_repo_id` in `huggingface_hub` 2.4.
@@ -289,7 +292,10 @@ fn refuse_repo(text: &str) -> Option<&'static str> {
 /// git-check-ref-format's rules, as far as they matter for a path below `refs/`.
 fn refuse_revision(text: &str) -> Option<&'static str> {
     let unsafe_segment = |segment: &str| {
-        segment.is_empty() || segment.starts_with(['.', '-']) || segment.ends_with('.') || segment.ends_with(".lock")
+        segment.is_empty()
+            || segment.starts_with(['.', '-'])
+            || segment.ends_with('.')
+            || segment.ends_with(".lock")
     };
     if text.is_empty() {
         Some("the revision is empty")

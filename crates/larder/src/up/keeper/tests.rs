@@ -1,3 +1,5 @@
+//! Children that are adopted, replaced, restarted and ended.
+
 use std::{fs, path::Path};
 
 use super::*;

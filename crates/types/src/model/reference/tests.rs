@@ -7,7 +7,11 @@ use super::*;
 fn check(text: &str, expected: &Expect) {
     let shown = match text.parse::<ModelRef>() {
         Ok(reference) => {
-            assert_eq!(reference.to_string().parse::<ModelRef>().as_ref(), Ok(&reference), "it does not read back");
+            assert_eq!(
+                reference.to_string().parse::<ModelRef>().as_ref(),
+                Ok(&reference),
+                "it does not read back"
+            );
             reference.to_string()
         }
         Err(error) => error.reason.to_owned(),
@@ -45,8 +49,14 @@ fn other_forms_are_refused_with_the_reason() {
     check("org/name@", &expect!["the revision is empty"]);
     check("org/name@../x", &expect!["the revision has a part that git does not allow"]);
     check("org/name:", &expect!["a variant holds only letters, digits, dots, dashes and underscores"]);
-    check("https://huggingface.co/", &expect!["the link names no model: it needs an organisation and a name"]);
-    check("https://huggingface.co/datasets/a", &expect!["the link leads to a dataset or space, not to a model"]);
+    check(
+        "https://huggingface.co/",
+        &expect!["the link names no model: it needs an organisation and a name"],
+    );
+    check(
+        "https://huggingface.co/datasets/a",
+        &expect!["the link leads to a dataset or space, not to a model"],
+    );
     check(
         "https://huggingface.co/org/name/blob/main/x.bin",
         &expect!["the link leads to a part of the model; give the link to its page"],

@@ -206,8 +206,7 @@ async fn workers_are_held_started_and_stopped_as_desired() {
     bench.server.desire(desired(2, order(WorkerIntent::Run)));
     bench.alive("wk_1").await;
     bench.server.desire(desired(3, order(WorkerIntent::Stop)));
-    let ended =
-        |state: &WorkerState| matches!(state, WorkerState::Ended { reason: api::EndReason::Stopped, .. });
+    let ended = |state: &WorkerState| matches!(state, WorkerState::Ended { reason: EndReason::Stopped, .. });
     bench.state("wk_1", ended).await;
     bench.server.desire(desired(4, Vec::new()));
     bench.server.observe("no worker", |observed| observed.workers.is_empty()).await;

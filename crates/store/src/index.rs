@@ -56,8 +56,8 @@ impl Index {
         self.blobs.insert(digest, BlobEntry { size, suppliers });
     }
 
-    pub(crate) fn remove_blob(&mut self, digest: &Digest) {
-        self.blobs.remove(digest);
+    pub(crate) fn remove_blob(&mut self, digest: &Digest) -> Option<BlobEntry> {
+        self.blobs.remove(digest)
     }
 
     /// Returns whether a file is here and this supplier may have it without bringing it.

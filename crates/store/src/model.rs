@@ -176,7 +176,8 @@ impl Inner {
         self.disk.sync_folder(&folder).map_err(|error| DiskTrouble::new("syncing", folder, error))
     }
 
-    /// Removes blobs that no model names. Bytes count as freed when their last name goes.
+    /// Removes blobs that no model names. Bytes count as freed when their last name goes. One that can't be removed
+    /// stays, as bytes that nobody names or brought, and does not keep the others.
     fn free(
         &self,
         publication: &mut Publication,
@@ -188,25 +189,38 @@ impl Inner {
         }
         let mut removed = Removed::default();
         let mut fans = BTreeSet::new();
+        let mut trouble = None;
         for digest in digests {
-            let path = self.layout.blob(digest);
-            self.index().remove_blob(digest);
-            let meta = match self.disk.metadata(&path) {
-                Ok(meta) => meta,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(DiskTrouble::new("removing", path, error)),
-            };
-            remove_if_there(&self.disk, &path)?;
-            fans.insert(first_byte(digest));
-            removed.blobs += 1;
-            if meta.links > 1 {
-                removed.held += ByteSize(meta.allocated);
-            } else {
-                removed.freed += ByteSize(meta.allocated);
+            let Some(blob) = self.index().remove_blob(digest) else { continue };
+            match self.remove_blob_file(digest, &mut removed) {
+                Ok(()) => {
+                    fans.insert(first_byte(digest));
+                }
+                Err(error) => {
+                    self.index().insert_blob(*digest, blob.size, BTreeSet::new());
+                    trouble.get_or_insert(error);
+                }
             }
         }
         self.sync_fans(publication, &fans)?;
-        Ok(removed)
+        trouble.map_or(Ok(removed), Err)
+    }
+
+    fn remove_blob_file(&self, digest: &Digest, removed: &mut Removed) -> Result<(), DiskTrouble> {
+        let path = self.layout.blob(digest);
+        let meta = match self.disk.metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(DiskTrouble::new("removing", path, error)),
+        };
+        remove_if_there(&self.disk, &path)?;
+        removed.blobs += 1;
+        if meta.links > 1 {
+            removed.held += ByteSize(meta.allocated);
+        } else {
+            removed.freed += ByteSize(meta.allocated);
+        }
+        Ok(())
     }
 
     pub(crate) fn verify_model(&self, key: &ModelKey) -> Result<VerifyReport, VerifyModelError> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::step::{cargo, execute};
+use crate::{setup, step::execute};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -25,25 +25,18 @@ enum Subject {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    cargo(&["build", "--release", "--locked", "--package", "larder", "--benches"])?;
+    let prepared = setup::run_all()?;
     let subjects: &[&str] = match options.subject {
-        Subject::All => &["fetch", "cold-start"],
+        Subject::All => &["fetch", "cold_start"],
         Subject::Fetch => &["fetch"],
-        Subject::ColdStart => &["cold-start"],
+        Subject::ColdStart => &["cold_start"],
     };
     for subject in subjects {
-        run_one(subject)?;
+        execute(
+            Command::new(env!("CARGO"))
+                .args(["bench", "--locked", "--package", "larder", "--bench", subject])
+                .envs(prepared.variables()),
+        )?;
     }
     Ok(())
-}
-
-fn run_one(subject: &str) -> Result<()> {
-    execute(Command::new(env!("CARGO")).args([
-        "bench",
-        "--locked",
-        "--package",
-        "larder",
-        "--bench",
-        subject,
-    ]))
 }

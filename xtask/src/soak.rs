@@ -1,66 +1,87 @@
 //! Long tests: property tests with many cases and a seed of their own, printed so that a failure can be repeated.
 
-use std::{process::Command, time::SystemTime};
+use std::{
+    process::Command,
+    time::{Instant, SystemTime},
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
     setup::{self, Prepared},
-    step::{Suites, execute},
+    step::{Suites, root},
 };
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Cases of each property test.
-    #[arg(long, default_value_t = 10_000)]
-    cases: u32,
+    /// How many times the usual number of cases each property test runs.
+    #[arg(long, default_value_t = 20.0)]
+    factor: f64,
     /// The seed; fresh when left out.
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// Cases of each property test in a slice: what two cores do in about a minute.
-const SLICE_CASES: u32 = 500;
+/// Every property test already ran its usual cases with a fixed seed; the slice adds as many with a fresh one.
+const SLICE_FACTOR: f64 = 1.0;
+
+/// The tests over random histories, each with its crate.
+const PROPERTIES: [(&str, &str); 8] = [
+    ("scheduler", "exactly_one_end"),
+    ("scheduler", "intervals_touch_and_cover_the_life"),
+    ("scheduler", "planning_what_is_dirty_equals_planning_everything"),
+    ("store", "nothing_wrong_is_ever_seen_and_nothing_acknowledged_is_lost"),
+    ("transfer", "a_fetch_ends_with_all_or_nothing"),
+    ("control", "each_job_ends_exactly_once"),
+    ("agent", "synced_records_survive_and_nothing_false_appears"),
+    ("runtime", "each_step_is_taken_once_and_the_end_is_final"),
+];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let prepared = setup::run_all()?;
     let mut suites = Suites::default();
-    suites.run("property tests", || property_tests(&prepared, options.cases, options.seed))?;
+    suites.run("property tests", || property_tests(&prepared, options.factor, options.seed))?;
     suites.report();
     Ok(())
 }
 
 /// Runs a short slice with a fresh seed.
 pub(crate) fn slice(prepared: &Prepared) -> Result<()> {
-    property_tests(prepared, SLICE_CASES, None)
+    property_tests(prepared, SLICE_FACTOR, None)
 }
 
-fn property_tests(prepared: &Prepared, cases: u32, seed: Option<u64>) -> Result<()> {
+/// Runs every property with a seed of the whole run.
+///
+/// # Errors
+/// Also when a property is no longer there under its name.
+fn property_tests(prepared: &Prepared, factor: f64, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.subsec_nanos().into()
     });
-    println!("seed {seed}, {cases} cases of each property");
-    execute(
-        Command::new(env!("CARGO"))
-            .args(["test", "--locked", "--quiet", "--lib", "--tests"])
-            .args([
-                "-p",
-                "base",
-                "-p",
-                "types",
-                "-p",
-                "scheduler",
-                "-p",
-                "store",
-                "-p",
-                "state",
-                "-p",
-                "control",
-            ])
-            .args(["--", "property"])
+    println!("seed {seed}, {factor} times the usual cases");
+    println!("to repeat: cargo xtask soak --seed {seed} --factor {factor}");
+    for (package, name) in PROPERTIES {
+        let begun = Instant::now();
+        let output = Command::new(env!("CARGO"))
+            .args(["test", "--locked", "--quiet", "--lib", "--tests", "-p", package, name])
+            .current_dir(root())
             .envs(prepared.variables())
-            .env("PROPTEST_CASES", cases.to_string())
-            .env("PROPTEST_RNG_SEED", seed.to_string()),
-    )
+            .env("LARDER_TEST_FACTOR", factor.to_string())
+            .env("PROPTEST_RNG_SEED", seed.to_string())
+            .output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            bail!(
+                "{package}: {name} failed with seed {seed}\n{printed}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        if !printed.contains("1 passed") {
+            bail!("{package} has no test named {name}");
+        }
+        println!("{:>8.1} s  {package}: {name}", begun.elapsed().as_secs_f64());
+    }
+    Ok(())
 }

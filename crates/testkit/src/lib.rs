@@ -32,6 +32,17 @@ pub fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }
 
+/// Returns how many cases a property test runs: its own number, times `LARDER_TEST_FACTOR` when that is set.
+///
+/// # Panics
+/// When the factor is no number above zero.
+pub fn cases(own: u32) -> u32 {
+    let factor = std::env::var("LARDER_TEST_FACTOR").map_or(1.0, |text| {
+        text.parse::<f64>().ok().filter(|factor| *factor > 0.0).expect("LARDER_TEST_FACTOR is a number above zero")
+    });
+    (f64::from(own) * factor).ceil() as u32
+}
+
 /// Asks until there is an answer.
 ///
 /// # Panics

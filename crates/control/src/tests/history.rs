@@ -229,7 +229,7 @@ impl Play {
 
 proptest! {
     // Each case runs a control plane on a disk; more of them run in the soak.
-    #![proptest_config(Config { cases: 24, max_shrink_iters: 200, ..Config::default() })]
+    #![proptest_config(Config { cases: testkit::cases(24), max_shrink_iters: 200, ..Config::default() })]
 
     #[test]
     fn each_job_ends_exactly_once(deeds in deeds()) {

@@ -312,7 +312,7 @@ fn any_event() -> impl Strategy<Value = WorkerEvent> {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(500))]
+    #![proptest_config(proptest::test_runner::Config::with_cases(testkit::cases(500)))]
 
     /// Every moment of a worker from its making to its end is in exactly one interval, whatever happens and however
     /// the clock jumps; nothing is billed before the first sign of life of its process.

@@ -95,7 +95,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(300))]
+    #![proptest_config(proptest::test_runner::Config::with_cases(testkit::cases(300)))]
 
     #[test]
     fn planning_what_is_dirty_equals_planning_everything(ops in vec(any_op(), 1..60)) {

@@ -325,7 +325,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: testkit::cases(16), ..ProptestConfig::default() })]
 
     /// Whatever a source does, a fetch ends with the whole model, or with an error and no model.
     #[test]

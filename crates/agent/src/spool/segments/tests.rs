@@ -174,7 +174,7 @@ fn reopen(disk: &FaultyDisk) -> (Segments, Vec<Found>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(testkit::cases(512)))]
     #[test]
     fn synced_records_survive_and_nothing_false_appears(seed in any::<u64>(), steps in steps()) {
         let mut trial = Trial::new(seed);

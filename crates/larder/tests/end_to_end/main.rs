@@ -1,8 +1,12 @@
 //! The whole system as a user runs it: the real binary, the real SDK, real weights, loopback only.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 mod faults;
+mod isolation;
 mod main_job;
 mod restarts;
 mod sdk;
+mod starts;
 mod system;
 mod views;

@@ -1,5 +1,7 @@
 //! Restarts and kills: what was promised is there afterwards.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::system::{DEADLINE, Prepared, System};
@@ -26,6 +28,27 @@ async fn a_second_start_finds_everything_as_it_was() {
         (&json!("COMPLETED"), &json!("after")),
         "{after}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_in_use_is_refused_to_others_and_the_first_goes_on() {
+    let Some(prepared) = Prepared::find() else { return };
+    let system = System::start(prepared).await;
+    let before = ["server", "agent"].map(|role| system.pid_of(role));
+    let refused = |mut command: Command, code: &str| {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{command:?}: {said}");
+        assert!(said.contains(code), "{command:?}: {said}");
+        assert!(said.contains(&system.data_folder().display().to_string()), "it names the folder: {said}");
+    };
+    refused(system.up_command(), "state-locked");
+    refused(system.command(&["server", "--listen", "127.0.0.1:0"]), "listen-failed");
+    refused(system.command(&["agent", "--no-egress"]), "store-locked");
+    assert_eq!(["server", "agent"].map(|role| system.pid_of(role)), before);
+    system.create_endpoint("plain", "kinds.py", &[]);
+    let (_, done) = system.request("POST", "/v2/plain/runsync", Some(json!({"input": "on"}))).await;
+    assert_eq!(done["status"], "COMPLETED", "{done}");
 }
 
 /// Kills roles in the middle of a job; the job ends all the same, once.

@@ -34,35 +34,65 @@ pub(crate) fn workers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers")
 }
 
+/// How a system differs from the usual one: a hub on the prepared models, workers kept apart and without egress.
+#[derive(Default)]
+pub(crate) struct Setting<'a> {
+    /// The models on the hub.
+    pub(crate) models: Option<&'a Path>,
+    /// Further arguments of the hub.
+    pub(crate) hub_arguments: &'a [&'a str],
+    /// The address of a hub that the test runs itself: no other is started.
+    pub(crate) hub_address: Option<String>,
+    /// Arguments of `larder up` in place of the usual `--no-egress`.
+    pub(crate) up_arguments: Option<&'a [&'a str]>,
+    /// The data folder is a file system of this size, which only `larder up` sees. Takes root.
+    pub(crate) disk_size: Option<&'a str>,
+}
+
 pub(crate) struct System {
     pub(crate) folder: TempDir,
     pub(crate) prepared: Prepared,
     pub(crate) address: String,
     pub(crate) hub_address: String,
+    up_arguments: Vec<String>,
+    disk_size: Option<String>,
     up: Option<Child>,
     hub: Option<Child>,
     client: reqwest::Client,
 }
 
 impl System {
-    /// Starts a hub on `models` and a Larder that asks it.
+    /// Starts a hub on the prepared models and a Larder that asks it.
     pub(crate) async fn start(prepared: Prepared) -> Self {
-        let models = prepared.models.clone();
-        Self::start_with_hub(prepared, &models, &[]).await
+        Self::start_with(prepared, Setting::default()).await
     }
 
     /// Starts a hub on a folder, with further arguments, and a Larder that asks it.
     pub(crate) async fn start_with_hub(prepared: Prepared, models: &Path, hub_arguments: &[&str]) -> Self {
+        Self::start_with(prepared, Setting { models: Some(models), hub_arguments, ..Setting::default() })
+            .await
+    }
+
+    /// Starts a Larder, and a hub beside it unless the test has one.
+    pub(crate) async fn start_with(prepared: Prepared, setting: Setting<'_>) -> Self {
+        let Setting { models, hub_arguments, hub_address, up_arguments, disk_size } = setting;
+        let models = models.unwrap_or(&prepared.models).to_owned();
+        let own_hub = hub_address.is_none();
+        let up_arguments = up_arguments.unwrap_or(&["--no-egress"]);
         let mut system = Self {
             folder: TempDir::with_prefix("larder-test-").unwrap(),
             prepared,
             address: free_address(),
-            hub_address: free_address(),
+            hub_address: hub_address.unwrap_or_else(free_address),
+            up_arguments: up_arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            disk_size: disk_size.map(ToOwned::to_owned),
             up: None,
             hub: None,
             client: reqwest::Client::builder().timeout(DEADLINE).build().unwrap(),
         };
-        system.start_hub(models, hub_arguments);
+        if own_hub {
+            system.start_hub(&models, hub_arguments);
+        }
         system.start_up().await;
         system
     }
@@ -79,9 +109,7 @@ impl System {
 
     /// Starts `larder up` and waits until it answers.
     pub(crate) async fn start_up(&mut self) {
-        let hub = format!("http://{}", self.hub_address);
-        let mut command = self.command(&["up", "--no-egress", "--hub-endpoint", &hub]);
-        command.args(["--listen", &self.address]);
+        let mut command = self.up_command();
         self.up = Some(spawn(&mut command, &self.folder.path().join("up.log")));
         let address = format!("http://{}/readyz", self.address);
         testkit::wait_for("larder up", DEADLINE, async || {
@@ -89,6 +117,22 @@ impl System {
             answer.status().is_success().then_some(())
         })
         .await;
+    }
+
+    /// Returns the command that starts `larder up`.
+    pub(crate) fn up_command(&self) -> Command {
+        let hub = format!("http://{}", self.hub_address);
+        let mut arguments = vec!["up", "--hub-endpoint", &hub, "--listen", &self.address];
+        arguments.extend(self.up_arguments.iter().map(String::as_str));
+        let Some(size) = &self.disk_size else { return self.command(&arguments) };
+        std::fs::create_dir_all(self.own_data_folder()).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount -t tmpfs -o size=$0 none \"$LARDER_DATA_DIR\" && exec \"$@\"").arg(size);
+        command.arg(env!("CARGO_BIN_EXE_larder")).args(&arguments);
+        self.surround(&mut command);
+        command.env("LARDER_DATA_DIR", self.own_data_folder());
+        command
     }
 
     /// Ends `larder up` as Ctrl-C does, and waits.
@@ -112,20 +156,37 @@ impl System {
             .unwrap();
     }
 
+    /// Returns the data folder, by a path that leads to it from here.
     pub(crate) fn data_folder(&self) -> PathBuf {
+        let own = self.own_data_folder();
+        match (&self.disk_size, &self.up) {
+            (Some(_), Some(up)) => {
+                let inside = own.strip_prefix("/").unwrap();
+                PathBuf::from(format!("/proc/{}/root", up.id())).join(inside)
+            }
+            (Some(_), None) | (None, _) => own,
+        }
+    }
+
+    /// Returns the data folder's path as `larder up` knows it.
+    fn own_data_folder(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Returns a command of this program, in surroundings of its own.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        self.surround(command.args(arguments));
         command
-            .args(arguments)
+    }
+
+    fn surround(&self, command: &mut Command) {
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
             .env("LARDER_DATA_DIR", self.data_folder())
             .env("LARDER_SERVER", format!("http://{}", self.address));
-        command
     }
 
     /// Runs the command line client and returns what it printed, whatever came of it.

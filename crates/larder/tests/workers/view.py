@@ -11,8 +11,9 @@ HUB = "/runpod-volume/huggingface-cache/hub"
 
 def handler(job):
     name = os.environ["MODEL_NAME"]
-    spellings = sorted(entry for entry in os.listdir(HUB) if entry.startswith("models--"))
-    folder = os.path.join(HUB, "models--" + name.replace("/", "--"))
+    hub = os.environ["HF_HUB_CACHE"] if job["input"].get("hub") == "environment" else HUB
+    spellings = sorted(entry for entry in os.listdir(hub) if entry.startswith("models--"))
+    folder = os.path.join(hub, "models--" + name.replace("/", "--"))
     with open(os.path.join(folder, "refs", "main"), encoding="utf-8") as ref:
         main = ref.read()
     snapshot = snapshot_download(name, local_files_only=True)

@@ -36,7 +36,7 @@ use crate::outbox::Outbox;
 
 use lease::Lease;
 pub(crate) use routes::{make_secret, serve};
-use worker::{Standing, Worker};
+use worker::{Origin, Standing, Worker};
 
 /// The relay's limits. The defaults are those of the protocol.
 #[derive(Clone, Copy, Debug)]
@@ -138,16 +138,19 @@ impl Relay {
 
     /// Takes a worker up before its process starts.
     pub(crate) fn admit(&self, worker: WorkerId, endpoint: EndpointId, secret: Redacted<String>) {
-        let entry = Worker::new(worker.clone(), endpoint, secret);
+        let entry =
+            Worker::new(worker.clone(), endpoint, secret, Origin::Admitted, self.0.limits.body_bytes_max);
         self.lock().insert(worker, entry);
     }
 
     /// Takes up a worker that an earlier agent left running. `chunks` are the numbers of the next chunks as the
     /// spool knows them.
     pub(crate) fn adopt(&self, worker: WorkerId, record: RelayRecord, chunks: &BTreeMap<JobId, u32>) {
-        let mut entry = Worker::new(worker.clone(), record.endpoint, record.secret);
-        entry.marks = record.marks;
-        entry.leases = record.leases;
+        let RelayRecord { endpoint, secret, marks, leases } = record;
+        let mut entry =
+            Worker::new(worker.clone(), endpoint, secret, Origin::Adopted, self.0.limits.body_bytes_max);
+        entry.marks = marks;
+        entry.leases = leases;
         let now = self.0.clock.now();
         for (job, lease) in &mut entry.leases {
             // Its worker could not be heard while no agent was there.

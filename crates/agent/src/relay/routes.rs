@@ -23,6 +23,7 @@ use base::{ByteSize, Redacted, Timestamp};
 use bytes::BytesMut;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use types::{JobId, WorkerId};
 use url::form_urlencoded;
@@ -173,9 +174,8 @@ async fn done(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let body = read_body(body, relay.0.limits.body_bytes_max).await;
-    let (worker, job) = match job_of(&relay, &worker, &job, &headers) {
-        Ok(named) => named,
+    let Posted { worker, job, body, _room } = match receive(&relay, &worker, &job, &headers, body).await {
+        Ok(posted) => posted,
         Err(answer) => return answer,
     };
     let posted = match body {
@@ -203,9 +203,8 @@ async fn stream(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let body = read_body(body, relay.0.limits.body_bytes_max).await;
-    let (worker, job) = match job_of(&relay, &worker, &job, &headers) {
-        Ok(named) => named,
+    let Posted { worker, job, body, _room } = match receive(&relay, &worker, &job, &headers, body).await {
+        Ok(posted) => posted,
         Err(answer) => return answer,
     };
     let chunk = match body {
@@ -263,6 +262,38 @@ async fn own_worker(relay: &Relay, worker: &str, headers: &HeaderMap) -> Result<
             Err(StatusCode::UNAUTHORIZED.into_response())
         }
         Caller::Unknown => Err(nothing_after(relay, relay.0.limits.hold).await),
+    }
+}
+
+/// What a worker posted for a job of its own.
+struct Posted {
+    worker: WorkerId,
+    job: JobId,
+    body: ReadBody,
+    /// Held until what was posted is safe.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads what is posted for a job, or returns the answer when it is nobody's here; of that nothing is kept.
+async fn receive(
+    relay: &Relay,
+    worker: &str,
+    job: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Posted, Response> {
+    let limit = relay.0.limits.body_bytes_max;
+    match job_of(relay, worker, job, headers) {
+        Ok((worker, job)) => {
+            let bytes = body.size_hint().upper().map_or(limit, |bytes| limit.min(ByteSize(bytes)));
+            let room = relay.body_room(&worker, bytes).await;
+            Ok(Posted { worker, job, body: read_body(body, limit).await, _room: room })
+        }
+        Err(answer) => {
+            // To its end, or the sender would not hear the answer.
+            read_body(body, ByteSize(0)).await;
+            Err(answer)
+        }
     }
 }
 

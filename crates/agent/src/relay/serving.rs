@@ -1,15 +1,18 @@
 //! What the relay does for one request of a worker: the part of [`Relay`] that its routes call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use api::{Assignment, JobEvent, JobEventKind};
-use base::{Redacted, Timestamp};
+use base::{ByteSize, Redacted, Timestamp};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use types::{JobId, Outcome, StartMark, WorkerId};
 
-use super::{Relay, worker::Standing};
+use super::{
+    Relay,
+    worker::{Origin, Standing, body_kib},
+};
 
 /// After the first job of a batch the request is held this much longer: the server sends each job by itself, within
 /// a fraction of it.
@@ -108,6 +111,16 @@ impl Relay {
             self.count(&self.0.counters.wrong_keys);
             Caller::WrongKey
         }
+    }
+
+    /// Waits until a body of this size may be held for a worker. The room is free again when what is returned is
+    /// dropped; there is none to wait for when the worker is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up its place in the line.
+    pub(super) async fn body_room(&self, id: &WorkerId, size: ByteSize) -> Option<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.lock().get(id)?.body_room);
+        room.acquire_many_owned(body_kib(size)).await.ok()
     }
 
     /// Opens a request for jobs, or returns `None` when the worker gets none any more.
@@ -271,8 +284,12 @@ impl Relay {
                 self.count(&self.0.counters.repeats);
                 return Some(number);
             }
-            // An agent before this one may have given it out: the server knows.
             self.count(&self.0.counters.foreign);
+            match worker.origin {
+                Origin::Admitted => return None,
+                // An agent before this one may have given it out: the server knows.
+                Origin::Adopted => {}
+            }
         }
         worker.mark(StartMark::FirstDone, now);
         let FinalResult { outcome, stop_worker, streamed } = result;

@@ -1,9 +1,13 @@
 //! What the relay knows of one worker. Synchronous; the relay's lock is around it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use api::{Assignment, JobEvent, JobEventKind};
-use base::{Redacted, Timestamp};
+use base::{ByteSize, Redacted, Timestamp};
+use tokio::sync::Semaphore;
 use types::{Attempt, EndpointId, JobId, StartMark, WorkerId};
 
 use super::{
@@ -13,6 +17,9 @@ use super::{
 
 /// Results that are remembered, so that the same result sent again is a repeat. An SDK repeats one within seconds.
 const SETTLED_MAX: usize = 256;
+/// Bodies of the largest size that are held for one worker until they are safe; of smaller ones more. Further ones
+/// are read when there is room again, so that no worker fills the agent's memory.
+const BODIES_HELD_MAX: usize = 4;
 /// Stops that wait for a worker to ask; the oldest are forgotten beyond that. More than a worker has jobs.
 const STOPS_MAX: usize = 1000;
 /// Jobs that are reported of a ping. A list in a ping is cut at 64 KiB by the SDK, about this many ids.
@@ -29,12 +36,24 @@ pub(super) enum Standing {
     Ended,
 }
 
+/// Who gave the worker its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This agent, all of them.
+    Admitted,
+    /// An agent before this one, some of them; which is not known for all.
+    Adopted,
+}
+
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) endpoint: EndpointId,
     pub(super) secret: Redacted<String>,
+    pub(super) origin: Origin,
+    /// KiB of bodies that may still be held for it.
+    pub(super) body_room: Arc<Semaphore>,
     pub(super) standing: Standing,
     pub(super) takes: Polls<Assignment>,
     pub(super) stops: Polls<JobId>,
@@ -48,11 +67,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(id: WorkerId, endpoint: EndpointId, secret: Redacted<String>) -> Self {
+    pub(super) fn new(
+        id: WorkerId,
+        endpoint: EndpointId,
+        secret: Redacted<String>,
+        origin: Origin,
+        body_bytes_max: ByteSize,
+    ) -> Self {
         Self {
             id,
             endpoint,
             secret,
+            origin,
+            body_room: Arc::new(Semaphore::new(BODIES_HELD_MAX * body_kib(body_bytes_max) as usize)),
             standing: Standing::Open,
             takes: Polls::default(),
             stops: Polls::default(),
@@ -142,6 +169,11 @@ impl Worker {
     pub(super) fn live_jobs(&self) -> usize {
         self.leases.values().filter(|lease| lease.is_live()).count()
     }
+}
+
+/// Returns how much room a body takes, in KiB: the unit in which it is counted, since counts are 32 bits wide.
+pub(super) fn body_kib(size: ByteSize) -> u32 {
+    u32::try_from(size.bytes().div_ceil(1024)).unwrap_or(u32::MAX).max(1)
 }
 
 fn verdict_event(

@@ -167,10 +167,11 @@ async fn progress_is_no_result_and_nothing_after_the_result_counts() {
     assert_eq!(client.done("job-1", r#"{"output": 2}"#).await, json("{}"));
     assert_eq!(client.done("job-1", r#"{"status": "IN_PROGRESS", "output": "late"}"#).await, json("{}"));
     assert_eq!(client.chunk("job-1", r#"{"output": "late"}"#).await, json("{}"));
-    // A job that this worker was never given is the server's to judge.
+    // A job that this worker was never given takes no room in the spool.
+    let before = bench.handle.status().relay.foreign;
     assert_eq!(client.done("job-9", r#"{"output": 9}"#).await, json("{}"));
-    assert_eq!(bench.server.result("job-9").await, "job-9 attempt -: done output=9 error=-");
-    assert_eq!(bench.handle.status().relay.repeats, 2);
+    let status = bench.handle.status();
+    assert_eq!((status.relay.repeats, status.relay.foreign - before, status.unacknowledged), (2, 1, 0));
 }
 
 #[tokio::test]
@@ -334,6 +335,29 @@ async fn a_result_that_can_not_be_stored_waits_for_the_server() {
     bench.server.come_back(Commits::AtOnce).await;
     assert_eq!(bench.server.result("job-1").await, "job-1 attempt 1: done output=1 error=-");
     assert_eq!(done.await, json("{}"));
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_safe_yet_are_bounded_for_each_worker() {
+    let limits = AgentLimits { spool_bytes_max: ByteSize(10), ..patient() };
+    let (mut bench, _driver, client) = Bench::with_worker(limits, Commits::AtOnce).await;
+    let jobs: Vec<String> = (0..6).map(|number| format!("job-{number}")).collect();
+    for job in &jobs {
+        give(&bench, &client, job).await;
+    }
+    bench.server.go_away();
+    // Each fills the limit of a body, and none can be stored: four are held, the others not even read.
+    let body = format!(r#"{{"output": "{}"}}"#, "x".repeat(9_900));
+    let posts = jobs.iter().map(|job| client.done(job, &body));
+    let mut posts = std::pin::pin!(futures::future::join_all(posts));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut posts).await;
+    assert!(early.is_err(), "a worker was answered before its result was safe");
+    assert_eq!(bench.handle.status().unacknowledged, 4);
+    bench.server.come_back(Commits::AtOnce).await;
+    assert_eq!(posts.await, vec![json("{}"); 6]);
+    for job in &jobs {
+        assert!(bench.server.result(job).await.contains("done output="));
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,15 @@ async fn workers_and_their_jobs_outlive_the_agent() {
 }
 
 #[tokio::test]
+async fn a_job_of_which_only_the_agent_before_knew_is_the_servers_to_judge() {
+    let (mut bench, driver, client) = Bench::with_worker(patient(), Commits::AtOnce).await;
+    bench.kill().await;
+    bench.reopen(Arc::new(driver.restarted()), patient(), Commits::AtOnce).await;
+    assert_eq!(client.done("job-9", r#"{"output": 9}"#).await.0, 200);
+    assert_eq!(bench.server.result("job-9").await, "job-9 attempt -: done output=9 error=-");
+}
+
+#[tokio::test]
 async fn a_worker_that_ended_meanwhile_is_told_with_its_reason() {
     let (mut bench, driver, client) = Bench::with_worker(patient(), Commits::AtOnce).await;
     bench.kill().await;

@@ -95,6 +95,11 @@ impl Screen {
         let _ = writeln!(self.err, "{} {}", "warning:".yellow().bold(), text.as_ref());
     }
 
+    /// Tells the user what to do about a warning.
+    pub fn hint(&mut self, text: impl AsRef<str>) {
+        let _ = writeln!(self.err, "{} {}", "hint:".cyan().bold(), text.as_ref());
+    }
+
     /// Tells the user why the command failed: as an object where results are JSON, as text elsewhere.
     pub fn fault(&mut self, fault: &Fault) {
         match self.format {

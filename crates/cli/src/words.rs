@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
+use api::FetchView;
+use base::{ByteSize, Timestamp};
 
 /// Returns how long ago a moment in RFC 3339 was, or the text itself when it is no such moment.
 pub fn ago(moment: &str, now: Timestamp) -> String {
@@ -41,6 +42,20 @@ pub fn for_people(duration: Duration) -> String {
 /// Returns milliseconds as a duration in words.
 pub fn millis(count: u64) -> String {
     for_people(Duration::from_millis(count))
+}
+
+/// Returns the rate of a fetch and the time it has left, as the end of a sentence. Both are gone once every byte is
+/// here: what is left then is to publish.
+pub(crate) fn fetch_tail(fetch: &FetchView) -> String {
+    if fetch.bytes_done >= fetch.bytes_total && fetch.bytes_total > 0 {
+        return ", publishing".to_owned();
+    }
+    let rate = match fetch.bytes_per_second {
+        0 => String::new(),
+        rate => format!(" at {}/s", ByteSize(rate)),
+    };
+    let left = fetch.eta.map_or_else(String::new, |eta| format!(", {} left", millis(eta)));
+    format!("{rate}{left}")
 }
 
 /// Returns a duration in its largest unit only.

@@ -216,17 +216,15 @@ pub(super) fn status_words(status: &ModelStatus) -> String {
 
 /// Returns how far a fetch is.
 pub(super) fn fetch_words(fetch: &FetchView) -> String {
-    let rate = match fetch.bytes_per_second {
-        0 => String::new(),
-        rate => format!(" at {}/s", ByteSize(rate)),
-    };
-    let left = fetch.eta.map_or_else(String::new, |eta| format!(", {} left", words::millis(eta)));
-    format!("fetching: {} of {}{rate}{left}", ByteSize(fetch.bytes_done), ByteSize(fetch.bytes_total))
+    let tail = words::fetch_tail(fetch);
+    format!("fetching: {} of {}{tail}", ByteSize(fetch.bytes_done), ByteSize(fetch.bytes_total))
 }
 
 /// Returns what a start waits for.
 pub(super) fn wait_words(waiting: &WaitView) -> String {
     match &waiting.fault {
+        // Some reasons quote the fault already.
+        Some(fault) if waiting.reason.contains(&fault.message) => waiting.reason.clone(),
         Some(fault) => format!("{}: {} ({})", waiting.reason, fault.message, fault.code),
         None => waiting.reason.clone(),
     }

@@ -112,6 +112,15 @@ async fn wait(
     let view = tokio::select! {
         // Cancel-safe: the job goes on, and asking about it changes nothing.
         view = wait_for_job(client, endpoint, job, screen) => view?,
+        // Cancel-safe: a signal stays delivered.
+        () = interrupted() => {
+            return Err(Fault::new(ErrorCode::Timeout, format!("stopped waiting; job {job} goes on"))
+                .with_hint(format!(
+                    "wait again with `larder job wait {endpoint} {job}`, or end it with `larder job cancel \
+                     {endpoint} {job}`"
+                ))
+                .into());
+        }
         // Cancel-safe: it only waits.
         () = sleep(&clock, timeout) => {
             return Err(Fault::new(ErrorCode::Timeout, format!("job {job} has not ended"))
@@ -120,6 +129,13 @@ async fn wait(
         }
     };
     ended(&view, screen)
+}
+
+/// Waits for Ctrl-C. Where the system gives no signals, it ends the process as it always does.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn sleep(clock: &Clock, timeout: Option<Seconds>) {
@@ -144,13 +160,29 @@ pub async fn wait_for_job(
 ) -> Result<JobView, Fault> {
     let clock = screen.clock().clone();
     let mut progress = Progress::new();
+    let mut told = String::new();
     loop {
         let view = client.job(endpoint, job).await?;
         if view.status.is_terminal() {
             return Ok(view);
         }
+        tell_failed_start(&view, screen, &mut progress, &mut told);
         show_wait(&view, screen, &mut progress);
         clock.sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Warns of a start that failed, once for each reason, with what to do: a bar has room for neither.
+fn tell_failed_start(view: &JobView, screen: &mut Screen, progress: &mut Progress, told: &mut String) {
+    let Some(fault) = view.waiting.as_ref().and_then(|waiting| waiting.fault.as_ref()) else { return };
+    if *told == fault.message {
+        return;
+    }
+    fault.message.clone_into(told);
+    progress.clear();
+    screen.warn(format!("a start failed, and is tried again: {} ({})", fault.message, fault.code));
+    if let Some(hint) = &fault.hint {
+        screen.hint(hint);
     }
 }
 
@@ -158,7 +190,11 @@ fn show_wait(view: &JobView, screen: &mut Screen, progress: &mut Progress) {
     match (&view.waiting, view.status) {
         (Some(waiting), _) => match &waiting.fetch {
             Some(fetch) => progress.fetch(screen, "fetching the model", fetch),
-            None => progress.step(screen, &wait_words(waiting)),
+            // Up to the failure that some reasons quote: it was told above.
+            None if waiting.fault.is_some() => {
+                progress.step(screen, waiting.reason.split(": ").next().unwrap_or_default());
+            }
+            None => progress.step(screen, &waiting.reason),
         },
         (None, JobStatus::InQueue) => progress.step(screen, "in the queue"),
         (None, _) => {

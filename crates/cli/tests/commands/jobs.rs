@@ -72,6 +72,48 @@ async fn a_job_is_sent_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_start_that_fails_is_told_once_with_its_hint() {
+    let waiting = |reason: &str| {
+        json!({"waiting": {"reason": reason, "fault": {
+            "code": "python-unusable", "message": "/nope is no environment", "hint": "make one with: python3 -m venv",
+        }}})
+    };
+    let route = "GET /api/v2/jobs/text-embed/j-u1";
+    let crashed = |count: u32| {
+        waiting(&format!("waits after crash {count} in a row: /nope is no environment (python-unusable)"))
+    };
+    check(
+        "job wait text-embed j-u1",
+        &[
+            (route, 200, job("IN_QUEUE", crashed(1))),
+            (route, 200, job("IN_QUEUE", crashed(2))),
+            (route, 200, job("COMPLETED", json!({"workerId": "wk_1", "output": 1}))),
+        ],
+        expect![[r#"
+            > GET /api/v2/jobs/text-embed/j-u1
+            1
+            ! warning: a start failed, and is tried again: /nope is no environment (python-unusable)
+            ! hint: make one with: python3 -m venv
+            ! waits after crash 1 in a row
+            ! waits after crash 2 in a row
+            ! COMPLETED: 0 ms in the queue, 0 ms running on wk_1
+        "#]],
+    )
+    .await;
+    check(
+        "job show text-embed j-u1",
+        &[(route, 200, job("IN_QUEUE", crashed(2)))],
+        expect![[r#"
+            > GET /api/v2/jobs/text-embed/j-u1
+            j-u1 IN_QUEUE: 0 ms in the queue, 0 ms running on no worker
+              waiting  waits after crash 2 in a row: /nope is no environment (python-unusable)
+              hint     make one with: python3 -m venv
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_ends_badly_is_told() {
     let raised = json!({
         "error_type": "<class 'ValueError'>", "error_message": "no text", "error_traceback": "Traceback: line 1",

@@ -250,8 +250,8 @@ impl Client {
         self.send(self.http.get(format!("{}/{path}", self.base))).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
-        let request = self.http.post(format!("{}/{path}", self.base)).body(body.to_owned());
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.http.post(format!("{}/{path}", self.base)).body(body);
         self.send(request.header("content-type", "application/x-www-form-urlencoded")).await
     }
 
@@ -281,10 +281,10 @@ impl Client {
     }
 
     pub(crate) async fn done(&self, job: &str, body: &str) -> Answer {
-        self.post(&format!("job-done/{}/{job}?gpu=none&isStream=false", self.id), body).await
+        self.post(&format!("job-done/{}/{job}?gpu=none&isStream=false", self.id), body.to_owned()).await
     }
 
     pub(crate) async fn chunk(&self, job: &str, body: &str) -> Answer {
-        self.post(&format!("job-stream/{}/{job}?gpu=none&isStream=false", self.id), body).await
+        self.post(&format!("job-stream/{}/{job}?gpu=none&isStream=false", self.id), body.to_owned()).await
     }
 }

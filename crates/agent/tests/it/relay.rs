@@ -155,6 +155,16 @@ async fn every_kind_of_result_is_taken() {
 }
 
 #[tokio::test]
+async fn a_body_may_come_in_chunks_of_unknown_length() {
+    let (bench, _driver, client) = Bench::with_worker(patient(), Commits::AtOnce).await;
+    give(&bench, &client, "job-1").await;
+    let parts = [r#"{"output": "#, r#""in "#, r#"parts"}"#].map(Ok::<_, std::io::Error>);
+    let body = reqwest::Body::wrap_stream(futures::stream::iter(parts));
+    assert_eq!(client.post(&format!("job-done/{}/job-1?isStream=false", client.id), body).await, json("{}"));
+    assert_eq!(bench.server.result("job-1").await, r#"job-1 attempt 1: done output="in parts" error=-"#);
+}
+
+#[tokio::test]
 async fn progress_is_no_result_and_nothing_after_the_result_counts() {
     let (bench, _driver, client) = Bench::with_worker(patient(), Commits::AtOnce).await;
     give(&bench, &client, "job-1").await;

@@ -120,10 +120,20 @@ impl FaultyDisk {
     /// clones and its open files fails from now on.
     #[must_use]
     pub fn lose_power(&self) -> Self {
+        let odds = Odds::draw(&self.machine().entropy);
+        self.go_dark(odds)
+    }
+
+    /// Takes the power away like [`FaultyDisk::lose_power`], and with it everything that was not synced.
+    #[must_use]
+    pub fn lose_power_and_all_unsynced(&self) -> Self {
+        self.go_dark(Odds::LoseAll)
+    }
+
+    fn go_dark(&self, odds: Odds) -> Self {
         let mut machine = self.machine();
         machine.power = Power::Off;
         let entropy = machine.entropy.clone();
-        let odds = Odds::draw(&entropy);
         let tree = machine.tree.after_power_loss(odds, &entropy);
         Self::with(tree, entropy, machine.capacity)
     }

@@ -24,6 +24,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_move_mount,
     libc::SYS_mount_setattr,
     libc::SYS_swapon,
@@ -77,6 +78,10 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_move_pages,
     libc::SYS_migrate_pages,
 ];
+
+/// open_tree(2) and mount_setattr(2) in one, since Linux 6.15: newer than the C library's list, and 467 on every
+/// architecture (scripts/syscall.tbl).
+const OPEN_TREE_ATTR: libc::c_long = 467;
 
 #[cfg(target_arch = "x86_64")]
 const OLD: &[libc::c_long] = &[

@@ -34,6 +34,8 @@ pub(crate) fn harm_mount(path: &CStr, tell: &dyn Fn(&str, io::Result<()>)) {
             libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), 0, writable.as_ptr(), size),
         );
         told("open_tree", libc::syscall(libc::SYS_open_tree, at, path.as_ptr(), 1));
+        // Asked without attributes it opens the path as open_tree does; 467 on every architecture.
+        told("open_tree_attr", libc::syscall(467, at, path.as_ptr(), 0, null::<u64>(), 0));
         told("fspick", libc::syscall(libc::SYS_fspick, at, path.as_ptr(), 0));
         told("move_mount", libc::syscall(libc::SYS_move_mount, at, path.as_ptr(), at, c"/tmp".as_ptr(), 0));
         told("pivot_root", libc::syscall(libc::SYS_pivot_root, path.as_ptr(), path.as_ptr()));

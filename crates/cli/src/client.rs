@@ -110,7 +110,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Fault {
-        let server = &self.connection.server;
+        let server = self.connection.server.as_str().trim_end_matches('/');
         if error.is_timeout() && !error.is_connect() {
             return Fault::new(ErrorCode::Timeout, format!("{server} takes too long to answer"));
         }
@@ -166,8 +166,12 @@ fn read_problem(body: &[u8]) -> Option<Fault> {
         errors: Vec<FieldProblem>,
     }
     let Answer { detail, code, hint, errors } = serde_json::from_slice(body).ok()?;
-    let fields: Vec<String> =
-        errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+    // A problem with one field may be that field's own words.
+    let fields: Vec<String> = errors
+        .iter()
+        .filter(|error| error.message != detail)
+        .map(|error| format!("{}: {}", error.field, error.message))
+        .collect();
     let message = if fields.is_empty() { detail } else { format!("{detail} ({})", fields.join("; ")) };
     Some(Fault { code, message, hint })
 }

@@ -74,6 +74,19 @@ async fn what_is_wrong_is_told_with_a_code_and_a_hint() {
     "#]],
     )
     .await;
+    let echo = json!({"detail": "no repository a/b", "code": "repo-not-found", "errors": [
+        {"field": "reference", "message": "no repository a/b"},
+    ]});
+    check(
+        "model pull a/b",
+        &[("POST /api/v2/models/pull", 404, echo)],
+        expect![[r#"
+        > POST /api/v2/models/pull {"reference":"a/b"}
+        ! error: no repository a/b (repo-not-found)
+        exit 6
+    "#]],
+    )
+    .await;
     let key = problem("key-wrong", 401, "the key is not known", None);
     check("host list", &[("GET /api/v2/hosts", 401, key)], expect![[r#"
         > GET /api/v2/hosts
@@ -101,10 +114,10 @@ async fn what_is_wrong_is_told_with_a_code_and_a_hint() {
         "host list --server http://127.0.0.1:9",
         &[],
         expect![[r#"
-        ! error: no server answers at http://127.0.0.1:9/: Connection refused (os error 111) (server-away)
-        ! hint: start one with `larder up`, or name another with --server
-        exit 3
-    "#]],
+            ! error: no server answers at http://127.0.0.1:9: Connection refused (os error 111) (server-away)
+            ! hint: start one with `larder up`, or name another with --server
+            exit 3
+        "#]],
     )
     .await;
 }

@@ -12,7 +12,7 @@ mod report;
 mod stage;
 
 use cli::{Failure, Screen, Surroundings};
-use types::Fault;
+use types::{ErrorCode, Fault};
 
 use crate::{
     grammar::{DemoArgs, IsolationWish},
@@ -43,7 +43,7 @@ pub(crate) async fn run(
         // Cancel-safe: programs that it runs end when they are dropped, and what is half done is begun anew.
         prepared = prepare::prepare(&cache, network, screen) => prepared?,
         // Cancel-safe: a signal stays delivered.
-        () = signals.asked() => return Ok(()),
+        () = signals.asked() => return Err(interrupted().into()),
     };
     if let Some(models) = surroundings::demo_models() {
         prepare::copy_models(&prepared, &surroundings.folder.join(models))?;
@@ -60,13 +60,18 @@ pub(crate) async fn run(
         // Cancel-safe: what it started is ended with the stage.
         played = Box::pin(play(&mut stage, &arguments, screen)) => played,
         // Cancel-safe: a signal stays delivered.
-        () = signals.asked() => Ok(()),
+        () = signals.asked() => Err(interrupted().into()),
     };
     if arguments.keep && played.is_ok() {
         signals.asked().await;
     }
     stage.close(screen).await;
     played
+}
+
+/// A demo that did not come to its end has not gone well, for whoever reads its exit code.
+fn interrupted() -> Fault {
+    Fault::new(ErrorCode::Unavailable, "told to end before it was through")
 }
 
 async fn play(stage: &mut Stage, arguments: &DemoArgs, screen: &mut Screen) -> Result<(), Failure> {

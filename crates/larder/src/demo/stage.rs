@@ -60,6 +60,11 @@ impl Stage {
         &self.options.prepared
     }
 
+    /// Returns this program, under the path at which a person can start it again.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Returns the data folder of the run's `up`.
     pub(super) fn data_folder(&self) -> PathBuf {
         self.folder.path().join("data")

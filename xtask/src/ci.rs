@@ -1,6 +1,6 @@
 //! Everything that a change must pass: setup with a network, then every suite without one.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -26,15 +26,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.isolated {
         return suites();
     }
+    // Setup may build this very program anew, after which the system no longer knows it by its path.
+    let me = std::env::current_exe().context("can't find this program")?;
     let mut suites = Suites::default();
     suites.run("setup", || setup::run_all().map(drop))?;
     suites.report();
-    if options.setup_only { Ok(()) } else { in_a_network_of_its_own() }
+    if options.setup_only { Ok(()) } else { in_a_network_of_its_own(&me) }
 }
 
 /// Runs this program again where only `lo` exists, so that no test can send a packet anywhere.
-fn in_a_network_of_its_own() -> Result<()> {
-    let me = std::env::current_exe().context("can't find this program")?;
+fn in_a_network_of_its_own(me: &Path) -> Result<()> {
     let script = "ip link set lo up && exec \"$0\" ci --isolated";
     let mut command = Command::new("unshare");
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");

@@ -110,15 +110,20 @@ pub(super) struct FoundShim {
     pub(super) pidfd: OwnedFd,
 }
 
-/// Connects to the shim of a worker that was started by an earlier driver. Blocks.
+/// Connects to the shim of a worker that was started by an earlier driver. Blocks. One that listens and does not
+/// answer is ended, and its worker with it: nobody could end that worker later.
 pub(super) fn find(folder: &RunFolder) -> io::Result<FoundShim> {
     let socket = folder.connect()?;
     socket.set_read_timeout(Some(HELLO_TIMEOUT))?;
     socket.set_write_timeout(Some(HELLO_TIMEOUT))?;
     let pid = rustix::net::sockopt::socket_peercred(&socket)?.pid;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    write_frame(&socket, &Request::Hello, &[])?;
-    let (reply, descriptors) = read_frame(&socket)?;
+    let (reply, descriptors) = greet(&socket).inspect_err(|error| {
+        let is_silent = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if is_silent && let Err(error) = pidfd_send_signal(&pidfd, Signal::KILL) {
+            tracing::error!(%error, "a shim that does not answer could not be ended");
+        }
+    })?;
     match (reply, descriptors.into_iter().next()) {
         (Reply::Running(running), Some(relay)) => {
             Ok(FoundShim { running, relay: relay.into(), socket, pidfd })
@@ -127,6 +132,11 @@ pub(super) fn find(folder: &RunFolder) -> io::Result<FoundShim> {
             Err(io::Error::other("the shim does not say that its worker runs"))
         }
     }
+}
+
+fn greet(socket: &UnixStream) -> io::Result<(Reply, Vec<OwnedFd>)> {
+    write_frame(socket, &Request::Hello, &[])?;
+    read_frame(socket)
 }
 
 /// Reads what a shim says by itself.

@@ -121,6 +121,25 @@ async fn a_worker_ends_with_its_shim_and_is_lost() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_shim_does_not_answer_a_new_agent_is_ended() {
+    let mut host = Host::new(Kind::Sandbox);
+    let started = host.driver.start(part(&host, "silent", &["family", "1"])).await.unwrap();
+    host.lines(&worker("silent"), 2).await;
+    let mut family = descendants(started.processes.shim);
+    // The worker goes with its control groups where there are any; the shim is in none.
+    family.extend(
+        descendants(std::process::id()).into_iter().filter(|(pid, _)| *pid == started.processes.shim),
+    );
+    let shim = rustix::process::Pid::from_raw(started.processes.shim.cast_signed()).unwrap();
+    rustix::process::kill_process(shim, rustix::process::Signal::STOP).unwrap();
+    host.restart();
+    assert_eq!(host.driver.adopt().await.unwrap().len(), 0);
+    assert_eq!(host.end_of(&worker("silent")).await, ExitReason::Lost);
+    wait_for("end of the family", async || family.iter().all(|(pid, at)| !is_alive(*pid, at)).then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
     let host = Host::new(Kind::Sandbox);
     let given_up = tokio::time::timeout(Duration::from_micros(1), async {

@@ -17,8 +17,8 @@ const FETCH_LINES: u64 = 4;
 const STEP: &str = "{spinner} {elapsed:>3.dim} {wide_msg}";
 /// Counted things: a bar, then which one it is at.
 const COUNT: &str = "{spinner} {bar:24.cyan/dim} {wide_msg}";
-/// Bytes: what arrives, a bar, how much of how much.
-const BYTES: &str = "{spinner} {msg} {bar:24.cyan/dim} {prefix}";
+/// Bytes: a bar, how much of how much, and as much of what arrives as fits.
+const BYTES: &str = "{spinner} {bar:24.cyan/dim} {prefix} {wide_msg:.dim}";
 
 /// Shows one wait. Dropping it takes it off the screen.
 #[derive(Debug, Default)]

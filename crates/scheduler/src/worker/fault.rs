@@ -16,7 +16,9 @@ impl Exit {
         };
         let hint = match self {
             Self::OutOfMemory => "raise the endpoint's memory limit or load a smaller model",
-            Self::Code { .. } | Self::Signal { .. } | Self::Unknown => "read the worker's log",
+            Self::Code { .. } | Self::Signal { .. } | Self::Unknown => {
+                "read its log: `larder worker logs ID`, with the id from `larder worker list`"
+            }
         };
         let mut message = how;
         if let Some(text) = complaint {
@@ -61,5 +63,6 @@ pub(super) fn never_ready(
         message.push_str("; it complained: ");
         message.push_str(text);
     }
-    Fault::new(code, message).with_hint("read the worker's log; a slow start may need a longer init timeout")
+    Fault::new(code, message)
+        .with_hint("read its log: `larder worker logs ID`; a slow start may need a longer --init-timeout")
 }

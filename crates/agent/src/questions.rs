@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Answer, LogLine, LogStream, Question, VerifyReport};
-use runtime::Driver;
+use runtime::{Driver, PythonEnvironment};
 use store::{FileVerdict, Store, ViewLease, ViewSpec};
 use types::{Fault, ModelKey};
 
@@ -41,6 +41,10 @@ impl Oracle {
                 let lines_max = usize::try_from(tail.min(LINES_MAX)).unwrap_or(usize::MAX);
                 let lines = self.driver.logs(&worker, lines_max).await.map_err(|error| error.fault())?;
                 Ok(Answer::Logs(lines.into_iter().map(wire_line).collect()))
+            }
+            Question::InspectPython(folder) => {
+                PythonEnvironment::inspect(&folder).await.map_err(|error| error.fault())?;
+                Ok(Answer::PythonUsable)
             }
         }
     }

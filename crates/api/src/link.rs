@@ -424,6 +424,8 @@ pub enum Question {
         /// How many at most.
         tail: u32,
     },
+    /// Whether workers can be given the Python environment in this folder of the host.
+    InspectPython(PathBuf),
 }
 
 /// What came of a [`Question`].
@@ -437,6 +439,8 @@ pub enum Answer {
     Path(PathBuf),
     /// The lines, oldest first.
     Logs(Vec<LogLine>),
+    /// Workers can be given the Python environment.
+    PythonUsable,
 }
 
 /// What a verification found.

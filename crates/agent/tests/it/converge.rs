@@ -264,6 +264,8 @@ async fn questions_are_answered() {
     assert!(matches!(removed, Ok(Answer::Removed(_))), "{removed:?}");
     let gone = ask(5, Question::ModelPath(key)).await;
     assert_eq!(gone.unwrap_err().code, ErrorCode::ModelNotFound);
+    let nowhere = ask(7, Question::InspectPython("/nowhere/venv".into())).await;
+    assert_eq!(nowhere.unwrap_err().code, ErrorCode::PythonUnusable);
     let unknown = ask(6, Question::Logs { worker: "wk_9".parse().unwrap(), tail: 2 }).await;
     assert_eq!(unknown.unwrap_err().code, ErrorCode::WorkerNotFound);
 }

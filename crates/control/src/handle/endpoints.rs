@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use api::{CreateEndpoint, EndpointList, EndpointView, FieldProblem, Problem, UpdateEndpoint};
+use api::{
+    Answer, CreateEndpoint, EndpointList, EndpointView, FieldProblem, Problem, Question, UpdateEndpoint,
+};
 use base::Redacted;
 use state::KeyScope;
-use types::Manifest;
+use types::{ErrorCode, Launch, Manifest};
 
-use super::Handle;
+use super::{
+    Handle,
+    models::{ANSWER_TIMEOUT, odd_answer},
+};
 use crate::{
     Caller, ModelQuestion,
     owner::ResolvedSpec,
@@ -18,7 +23,8 @@ impl Handle {
     /// Makes an endpoint: checks every field, resolves its models with its own token.
     ///
     /// # Errors
-    /// `field-invalid` with the fields named; what the hub answered, by its code; `endpoint-name-taken`.
+    /// `field-invalid` with the fields named; what the hub answered, by its code; `endpoint-name-taken`;
+    /// `python-unusable` when a connected host says so.
     pub async fn create_endpoint(
         &self,
         caller: &Caller,
@@ -33,15 +39,17 @@ impl Handle {
             owner.check_folder(&tenant, &launch)
         })
         .await?;
+        let warning = self.inspect_python(&draft.launch).await?;
         let spec = self.resolve_spec(draft).await?;
         let tenant = caller.tenant.clone();
-        self.call(move |owner| owner.create_endpoint(&tenant, name, spec, scaling)).await
+        let view = self.call(move |owner| owner.create_endpoint(&tenant, name, spec, scaling)).await?;
+        Ok(with_warning(view, warning))
     }
 
     /// Changes what is given of an endpoint.
     ///
     /// # Errors
-    /// As [`Handle::create_endpoint`], and `endpoint-not-found`.
+    /// As [`Handle::create_endpoint`] for what is given, and `endpoint-not-found`.
     pub async fn update_endpoint(
         &self,
         caller: &Caller,
@@ -49,6 +57,7 @@ impl Handle {
         body: UpdateEndpoint,
     ) -> Result<EndpointView, Problem> {
         caller.needs(KeyScope::Admin)?;
+        let python_given = body.python.is_some();
         let models_given = body.models.is_some() || body.hub_endpoint.is_some() || body.hub_token.is_some();
         let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
         let (present, manifests, scaling) = self
@@ -58,13 +67,18 @@ impl Handle {
             })
             .await?;
         let (draft, scaling) = update_draft(body, present, &scaling, &self.shared.options.hubs)?;
+        let warning = match &draft {
+            Some(draft) if python_given => self.inspect_python(&draft.launch).await?,
+            Some(_) | None => None,
+        };
         let spec = match draft {
             None => None,
             Some(draft) if models_given => Some(self.resolve_spec(draft).await?),
             Some(draft) => Some(ResolvedSpec { draft, manifests }),
         };
         let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
-        self.call(move |owner| owner.update_endpoint(&tenant, &name, spec, scaling)).await
+        let view = self.call(move |owner| owner.update_endpoint(&tenant, &name, spec, scaling)).await?;
+        Ok(with_warning(view, warning))
     }
 
     /// Deletes an endpoint: its jobs are cancelled, its workers end.
@@ -95,6 +109,33 @@ impl Handle {
         caller.needs(KeyScope::Read)?;
         let tenant = caller.tenant.clone();
         self.call(move |owner| Ok(owner.endpoint_list(&tenant))).await
+    }
+
+    /// Has a host look at an endpoint's Python environment, so that one that no worker can be given is refused here and
+    /// not at every start. Returns a warning when no host could say.
+    async fn inspect_python(&self, launch: &Launch) -> Result<Option<String>, Problem> {
+        let Launch::Command { python: Some(folder), .. } = launch else { return Ok(None) };
+        let unseen = |why: &str| {
+            let folder = folder.display();
+            Some(format!(
+                "{why}: whether workers can be given the Python environment {folder} shows at their start"
+            ))
+        };
+        let Some(host) = self.call(|owner| Ok(owner.host_to_ask())).await? else {
+            return Ok(unseen("no host is connected"));
+        };
+        match self.ask(&host, Question::InspectPython(folder.clone()), ANSWER_TIMEOUT).await {
+            Ok(Answer::PythonUsable) => Ok(None),
+            Ok(Answer::Verified(_) | Answer::Removed(_) | Answer::Path(_) | Answer::Logs(_)) => {
+                Err(odd_answer(&host))
+            }
+            Err(refused) if refused.code == ErrorCode::PythonUnusable => {
+                let message = refused.detail.clone();
+                let errors = vec![FieldProblem { field: "python".to_owned(), message }];
+                Err(Problem { errors, ..refused })
+            }
+            Err(silent) => Ok(unseen(&silent.detail)),
+        }
     }
 
     async fn resolve_spec(&self, draft: SpecDraft) -> Result<ResolvedSpec, Problem> {
@@ -130,4 +171,9 @@ impl Handle {
             }
         }
     }
+}
+
+fn with_warning(mut view: EndpointView, warning: Option<String>) -> EndpointView {
+    view.warnings.extend(warning);
+    view
 }

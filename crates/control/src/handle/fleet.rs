@@ -12,10 +12,10 @@ use api::{
 use base::Timestamp;
 use scheduler::{LedgerInterval, Window};
 use state::{IntervalRow, KeyScope};
-use types::{EndpointId, ErrorCode, LedgerPhase};
+use types::{EndpointId, LedgerPhase};
 
-use super::Handle;
-use crate::{Caller, owner::problem};
+use super::{Handle, models::odd_answer};
+use crate::Caller;
 
 /// A host reads the end of a file.
 const LOGS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,10 +66,9 @@ impl Handle {
                     })
                     .collect(),
             }),
-            Answer::Verified(_) | Answer::Removed(_) | Answer::Path(_) => Err(problem(
-                ErrorCode::Internal,
-                format!("{host} answered another question than it was asked"),
-            )),
+            Answer::Verified(_) | Answer::Removed(_) | Answer::Path(_) | Answer::PythonUsable => {
+                Err(odd_answer(&host))
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
 /// Reading 70 GB at the slowest disk rate that we know (0.27 GB/s) takes four minutes; the largest models ten times that.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Anything else that a host is asked takes it milliseconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Handle {
     /// Returns the models that the caller's endpoints and pulls use.
@@ -70,7 +70,9 @@ impl Handle {
         for host in hosts {
             match self.ask(&host, Question::RemoveModel(key.clone()), ANSWER_TIMEOUT).await? {
                 Answer::Removed(bytes) => freed += bytes,
-                Answer::Verified(_) | Answer::Path(_) | Answer::Logs(_) => return Err(odd_answer(&host)),
+                Answer::Verified(_) | Answer::Path(_) | Answer::Logs(_) | Answer::PythonUsable => {
+                    return Err(odd_answer(&host));
+                }
             }
             let key = key.clone();
             self.call(move |owner| {
@@ -107,7 +109,9 @@ impl Handle {
                     view.bytes += report.bytes;
                     view.damaged.extend(report.damaged);
                 }
-                Answer::Removed(_) | Answer::Path(_) | Answer::Logs(_) => return Err(odd_answer(&host)),
+                Answer::Removed(_) | Answer::Path(_) | Answer::Logs(_) | Answer::PythonUsable => {
+                    return Err(odd_answer(&host));
+                }
             }
         }
         Ok(view)
@@ -224,6 +228,7 @@ impl Handle {
     }
 }
 
-fn odd_answer(host: &HostId) -> Problem {
+/// Says that a host answered something else.
+pub(super) fn odd_answer(host: &HostId) -> Problem {
     problem(ErrorCode::Internal, format!("{host} answered another question than it was asked"))
 }

@@ -156,6 +156,11 @@ impl Owner {
         Ok((id, answered))
     }
 
+    /// Returns a host that can be asked, if any is connected.
+    pub(crate) fn host_to_ask(&self) -> Option<HostId> {
+        self.hosts.iter().find(|(_, entry)| entry.link.is_some()).map(|(host, _)| host.clone())
+    }
+
     /// Forgets a question that nobody waits for any more.
     pub(crate) fn forget_question(&mut self, host: &HostId, id: u64) {
         if let Some(link) = self.hosts.get_mut(host).and_then(|entry| entry.link.as_mut()) {

@@ -87,6 +87,43 @@ async fn updates_make_releases_only_for_the_spec() {
 }
 
 #[tokio::test]
+async fn a_python_environment_that_no_worker_can_be_given_is_refused() {
+    let world = World::begin().await;
+    let (handle, admin) = (world.handle(), world.admin());
+    let body = |name: &str| {
+        let text = format!(r#"{{"name":"{name}","command":["x"],"python":"/home/me/venv"}}"#);
+        serde_json::from_str(&text).unwrap()
+    };
+    let unseen = handle.create_endpoint(&admin, body("unseen")).await.unwrap();
+    assert!(unseen.warnings[0].starts_with("no host is connected: "), "{:?}", unseen.warnings);
+    let mut agent = Agent::dial(&world).await;
+    let asking = async |agent: &mut Agent, answer: Result<Answer, Fault>| {
+        let (id, question) = agent.until("a question", |agent| agent.questions.pop_front()).await;
+        assert!(matches!(question, Question::InspectPython(path) if path.as_os_str() == "/home/me/venv"));
+        agent.say(api::AgentMessage::Answer { id, answer }).await;
+    };
+    let unusable = || Err(Fault::new(ErrorCode::PythonUnusable, "a home").with_hint("make another"));
+    let (refused, ()) =
+        tokio::join!(handle.create_endpoint(&admin, body("home")), asking(&mut agent, unusable()));
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.code, refused.errors[0].field.as_str()), (ErrorCode::PythonUnusable, "python"));
+    assert!(refused.hint.is_some());
+    assert_eq!(handle.endpoint(&admin, "home").await.unwrap_err().code, ErrorCode::EndpointNotFound);
+    let (made, ()) = tokio::join!(
+        handle.create_endpoint(&admin, body("usable")),
+        asking(&mut agent, Ok(Answer::PythonUsable))
+    );
+    assert!(made.unwrap().warnings.is_empty());
+    let change = || serde_json::from_str(r#"{"python":"/home/me/venv"}"#).unwrap();
+    let (refused, ()) =
+        tokio::join!(handle.update_endpoint(&admin, "usable", change()), asking(&mut agent, unusable()));
+    assert_eq!(refused.unwrap_err().code, ErrorCode::PythonUnusable);
+    // What is not given is not looked at again.
+    let change = serde_json::from_str(r#"{"env":{"A":"b"}}"#).unwrap();
+    assert_eq!(handle.update_endpoint(&admin, "usable", change).await.unwrap().release.version, 2);
+}
+
+#[tokio::test]
 async fn models_are_pulled_checked_and_removed() {
     let world = World::begin().await;
     let mut agent = Agent::dial(&world).await;

@@ -113,6 +113,30 @@ async fn requests_without_a_good_key_or_body_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_python_environment_whose_base_can_not_be_mounted_is_refused() {
+    let Some(prepared) = Prepared::find() else { return };
+    let system = System::start(prepared).await;
+    testkit::wait_for("the host", DEADLINE, async || {
+        let (_, hosts) = system.request("GET", "/api/v2/hosts", None).await;
+        hosts["hosts"][0]["connected"].as_bool().filter(|connected| *connected)
+    })
+    .await;
+    // Its interpreter says that its base is a whole home folder.
+    let interpreter = system.folder.path().join("venv/bin/python");
+    fs::create_dir_all(interpreter.parent().unwrap()).unwrap();
+    fs::write(&interpreter, "#!/bin/sh\necho /root\necho 3.11.0\n").unwrap();
+    fs::set_permissions(&interpreter, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for folder in [system.folder.path().join("venv"), "/nowhere/venv".into()] {
+        let body = json!({"name": "unusable", "command": ["true"], "python": folder});
+        let (status, problem) = system.request("POST", "/api/v2/serverless", Some(body)).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("python-unusable")), "{problem}");
+        assert_eq!(problem["errors"][0]["field"], "python", "{problem}");
+    }
+    let (_, list) = system.request("GET", "/api/v2/serverless", None).await;
+    assert_eq!(list["endpoints"], json!([]), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_exits_is_explained_and_its_job_waits() {
     let Some(prepared) = Prepared::find() else { return };
     let system = System::start(prepared).await;

@@ -4,6 +4,7 @@
 //! answer) is a task of its scope that reports back as an [`Event`].
 
 mod folders;
+mod shelf;
 mod slot;
 mod work;
 
@@ -34,6 +35,7 @@ use crate::{
 };
 
 use folders::Folders;
+use shelf::Shelf;
 pub(crate) use slot::{AskedToEnd, Slot, views};
 
 /// Everything is looked at this often, whatever signals came: progress of fetches, drained workers, retries.
@@ -93,6 +95,7 @@ pub(crate) struct Host {
     desired: Option<Desired>,
     secrets: BTreeMap<SecretRef, Redacted<String>>,
     folders: Folders,
+    shelf: Shelf,
     fetches: BTreeMap<ModelKey, CancellationToken>,
     serves_shared: bool,
     closing: Vec<oneshot::Sender<()>>,
@@ -116,6 +119,7 @@ impl Host {
         let clock = parts.starter.clock.clone();
         let (events, reports) = mpsc::channel(EVENTS_MAX);
         let folders = Folders::new(parts.data_dir.join("folders"), parts.limits.folder_bytes_max);
+        let shelf = Shelf::new(parts.limits.ended_logs_max, parts.limits.ended_logs_kept);
         let listeners = std::mem::take(&mut parts.listeners);
         let mut host = Self {
             parts,
@@ -123,6 +127,7 @@ impl Host {
             desired: None,
             secrets: BTreeMap::new(),
             folders,
+            shelf,
             fetches: BTreeMap::new(),
             serves_shared: false,
             closing: Vec::new(),
@@ -154,6 +159,7 @@ impl Host {
                 () = host.clock.sleep_until(due) => {
                     due = host.clock.now() + PERIOD;
                     host.folders.refresh(host.clock.now());
+                    host.sweep_logs();
                     host.measure();
                 }
             }

@@ -41,6 +41,10 @@ pub struct AgentLimits {
     pub fetches_max: usize,
     /// The largest released folder, unpacked.
     pub folder_bytes_max: ByteSize,
+    /// Ended workers whose logs are kept. A log is 16 MiB at most, so that these fit beside one small model.
+    pub ended_logs_max: usize,
+    /// How long they are kept: as long as the server shows an ended worker.
+    pub ended_logs_kept: Duration,
 }
 
 impl Default for AgentLimits {
@@ -51,6 +55,8 @@ impl Default for AgentLimits {
             stop_grace: Duration::from_secs(15),
             fetches_max: 3,
             folder_bytes_max: ByteSize(1_000_000_000),
+            ended_logs_max: 100,
+            ended_logs_kept: Duration::from_secs(3600),
         }
     }
 }

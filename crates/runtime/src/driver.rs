@@ -241,6 +241,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
         lines_max: usize,
     ) -> BoxFuture<'a, Result<Vec<LogLine>, DriverError>>;
 
+    /// Removes what is left of a worker that has ended, but for its log. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// [`DriverError::StillRunning`].
+    fn strip<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>>;
+
     /// Forgets a worker that has ended, with its log. Repeating it is harmless.
     ///
     /// # Errors

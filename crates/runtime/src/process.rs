@@ -170,6 +170,16 @@ impl Shared {
     fn unusable(&self, worker: &WorkerId, source: io::Error) -> DriverError {
         DriverError::RunFolder { path: self.folder(worker).path().to_owned(), source }
     }
+
+    /// Refuses a worker that may still run.
+    fn check_ended(&self, worker: &WorkerId) -> Result<(), DriverError> {
+        match lock(&self.workers).get(worker) {
+            Some(Entry::Starting { .. } | Entry::Running { .. }) => {
+                Err(DriverError::StillRunning { worker: worker.clone() })
+            }
+            Some(Entry::Ended) | None => Ok(()),
+        }
+    }
 }
 
 impl Driver for ProcessDriver {
@@ -214,14 +224,17 @@ impl Driver for ProcessDriver {
         })
     }
 
+    fn strip<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(async move {
+            self.shared.check_ended(worker)?;
+            let folder = self.shared.folder(worker);
+            blocking(move || folder.strip()).await.map_err(|source| self.shared.unusable(worker, source))
+        })
+    }
+
     fn remove<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async move {
-            match lock(&self.shared.workers).get(worker) {
-                Some(Entry::Starting { .. } | Entry::Running { .. }) => {
-                    return Err(DriverError::StillRunning { worker: worker.clone() });
-                }
-                Some(Entry::Ended) | None => {}
-            }
+            self.shared.check_ended(worker)?;
             let folder = self.shared.folder(worker);
             blocking(move || folder.delete()).await.map_err(|source| self.shared.unusable(worker, source))?;
             lock(&self.shared.workers).remove(worker);

@@ -36,6 +36,9 @@ use crate::{
 /// 100,000 lines, a day of a worker that logs a line each second; a thousand workers' logs fit on any disk.
 pub(crate) const LOG_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// What stays of a worker of which only the log is of use any more.
+const KEPT: [&str; 3] = ["log", "log.1", "exit.json"];
+
 /// The folder of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct RunFolder(PathBuf);
@@ -57,6 +60,26 @@ impl RunFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// Deletes everything in the folder but the log and how the worker ended. It not being there is fine.
+    pub(crate) fn strip(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if KEPT.iter().any(|kept| entry.file_name() == *kept) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns its path.

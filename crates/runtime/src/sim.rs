@@ -280,6 +280,18 @@ impl Driver for SimDriver {
         })
     }
 
+    fn strip<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(async move {
+            // Nothing is left of a simulated worker but its log.
+            match lock(&self.world).workers.get(worker) {
+                Some(state) if state.ended.is_none() => {
+                    Err(DriverError::StillRunning { worker: worker.clone() })
+                }
+                Some(_) | None => Ok(()),
+            }
+        })
+    }
+
     fn remove<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async move {
             let mut world = lock(&self.world);

@@ -135,6 +135,19 @@ impl Slot {
         }
     }
 
+    /// Returns when its process ended, if it had one that has.
+    pub(crate) fn ended_at(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Ended(ending) => Some(ending.at),
+            Stage::Held { .. }
+            | Stage::Starting
+            | Stage::Alive
+            | Stage::Draining
+            | Stage::Stopping
+            | Stage::Failed(_) => None,
+        }
+    }
+
     /// Returns whether a process of it runs.
     pub(crate) fn is_running(&self) -> bool {
         match &self.stage {

@@ -1,6 +1,7 @@
 //! What the host does: each deed that takes time is a task that reports back.
 
 use api::{AgentMessage, Question};
+use base::Timestamp;
 use runtime::{DriverEvent, RelaySharing};
 use tokio_util::sync::CancellationToken;
 use types::{Digest, Fault, ModelKey, StartMark, WorkerId};
@@ -167,7 +168,10 @@ impl Host {
             DriverEvent::ProcessStarted { .. } => {}
             DriverEvent::Exited { worker, status, at } => {
                 self.parts.starter.relay.ended(&worker);
-                let Some(slot) = self.parts.workers.get(&worker) else { return };
+                let Some(slot) = self.parts.workers.get(&worker) else {
+                    // An earlier agent had done with it, or knew nothing of it.
+                    return self.keep_log(worker, at);
+                };
                 let (asked_to_end, hub_access) = (slot.asked_to_end(), slot.hub_access());
                 let (starter, events) = (self.parts.starter.clone(), self.events.clone());
                 self.tasks.spawn("read what a worker said last", async move {
@@ -188,17 +192,44 @@ impl Host {
     }
 
     pub(super) fn forget(&mut self, id: &WorkerId) {
-        self.parts.workers.remove(id);
+        let ended_at = self.parts.workers.remove(id).and_then(|slot| slot.ended_at());
         self.parts.starter.relay.dismiss(id);
-        let (driver, records, id) =
-            (self.parts.starter.driver.clone(), self.parts.starter.records.clone(), id.clone());
+        let (records, worker) = (self.parts.starter.records.clone(), id.clone());
         self.tasks.spawn("forget a worker", async move {
-            if let Err(error) = driver.remove(&id).await {
-                tracing::debug!(worker = %id, reason = %error.fault(), "nothing of a worker was left to remove");
-            }
-            let removed = tokio::task::spawn_blocking(move || records.remove(&id)).await;
+            let removed = tokio::task::spawn_blocking(move || records.remove(&worker)).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%error, "a worker's record could not be removed");
+            }
+        });
+        match ended_at {
+            Some(at) => self.keep_log(id.clone(), at),
+            None => self.remove(id.clone()),
+        }
+    }
+
+    /// Keeps the log of an ended worker for a while, and nothing else of it.
+    fn keep_log(&mut self, id: WorkerId, ended_at: Timestamp) {
+        self.shelf.put(id.clone(), ended_at);
+        let driver = self.parts.starter.driver.clone();
+        self.tasks.spawn("strip an ended worker", async move {
+            if let Err(error) = driver.strip(&id).await {
+                tracing::debug!(worker = %id, reason = %error.fault(), "nothing of a worker was left to remove");
+            }
+        });
+    }
+
+    /// Removes logs that were kept for long enough.
+    pub(super) fn sweep_logs(&mut self) {
+        for worker in self.shelf.sweep(self.now()) {
+            self.remove(worker);
+        }
+    }
+
+    fn remove(&mut self, id: WorkerId) {
+        let driver = self.parts.starter.driver.clone();
+        self.tasks.spawn("remove a worker", async move {
+            if let Err(error) = driver.remove(&id).await {
+                tracing::debug!(worker = %id, reason = %error.fault(), "nothing of a worker was left to remove");
             }
         });
     }

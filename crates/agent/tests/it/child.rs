@@ -151,6 +151,10 @@ impl Driver for ChildDriver {
         })
     }
 
+    fn strip<'a>(&'a self, _worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn remove<'a>(&'a self, _worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
         Box::pin(async { Ok(()) })
     }

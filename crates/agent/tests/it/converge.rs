@@ -269,3 +269,54 @@ async fn questions_are_answered() {
     let unknown = ask(6, Question::Logs { worker: "wk_9".parse().unwrap(), tail: 2 }).await;
     assert_eq!(unknown.unwrap_err().code, ErrorCode::WorkerNotFound);
 }
+
+#[tokio::test]
+async fn the_log_of_an_ended_worker_is_kept_for_a_while() {
+    let driver = Arc::new(WatchedDriver::new());
+    let limits = AgentLimits { ended_logs_max: 1, ..patient() };
+    let mut bench = Bench::new(driver.clone(), limits, Commits::AtOnce).await;
+    // Runs a worker to its end, until the host lists it no more.
+    let generation = std::cell::Cell::new(0);
+    let live_and_die = async |bench: &Bench, name: &str| {
+        generation.set(generation.get() + 2);
+        let order = worker(name, WorkerIntent::Run, &["sim-say", name]);
+        bench.server.desire(desired(generation.get() - 1, vec![order]));
+        bench.alive(name).await;
+        bench.server.desire(desired(generation.get(), Vec::new()));
+        bench.server.observe("no worker", |observed| observed.workers.is_empty()).await;
+    };
+    let id = std::cell::Cell::new(0);
+    let logs = async |bench: &Bench, name: &str| {
+        id.set(id.get() + 1);
+        let question = Question::Logs { worker: name.parse().unwrap(), tail: 9 };
+        bench.server.say(ServerMessage::Question { id: id.get(), question });
+        let answer = |message: &AgentMessage| match message {
+            AgentMessage::Answer { id: answered, answer } => (*answered == id.get()).then(|| answer.clone()),
+            _ => None,
+        };
+        match bench.server.hear("an answer", answer).await {
+            Ok(Answer::Logs(lines)) => Ok(lines.into_iter().map(|line| line.text).collect::<Vec<_>>()),
+            Ok(other) => panic!("{other:?}"),
+            Err(fault) => Err(fault.code),
+        }
+    };
+    live_and_die(&bench, "wk_1").await;
+    assert_eq!(logs(&bench, "wk_1").await, Ok(vec!["wk_1".to_owned()]));
+    live_and_die(&bench, "wk_2").await;
+    testkit::wait_for("the oldest log to go", crate::server::DEADLINE, async || {
+        (logs(&bench, "wk_1").await == Err(ErrorCode::WorkerNotFound)).then_some(())
+    })
+    .await;
+    assert_eq!(logs(&bench, "wk_2").await, Ok(vec!["wk_2".to_owned()]));
+    // The next agent keeps what is kept.
+    bench.kill().await;
+    let driver = Arc::new(driver.restarted());
+    bench
+        .reopen(driver, AgentLimits { ended_logs_kept: std::time::Duration::ZERO, ..limits }, Commits::AtOnce)
+        .await;
+    testkit::wait_for("the last log to go", crate::server::DEADLINE, async || {
+        (logs(&bench, "wk_2").await == Err(ErrorCode::WorkerNotFound)).then_some(())
+    })
+    .await;
+    bench.end().await;
+}

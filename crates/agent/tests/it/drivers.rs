@@ -86,6 +86,10 @@ impl Driver for WatchedDriver {
         self.sim.logs(worker, lines_max)
     }
 
+    fn strip<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
+        self.sim.strip(worker)
+    }
+
     fn remove<'a>(&'a self, worker: &'a WorkerId) -> BoxFuture<'a, Result<(), DriverError>> {
         self.sim.remove(worker)
     }

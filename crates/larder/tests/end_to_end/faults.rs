@@ -156,6 +156,10 @@ async fn a_handler_that_exits_is_explained_and_its_job_waits() {
     assert_eq!(view["waiting"]["fault"]["code"], "handler-exited", "{view}");
     let workers = system.larder(&["worker", "list"]);
     assert_eq!(workers["workers"][0]["phase"], "unhealthy", "{workers}");
+    let ended = workers["workers"][0]["id"].as_str().unwrap();
+    let (status, logs) = system.request("GET", &format!("/api/v2/workers/{ended}/logs"), None).await;
+    assert_eq!(status, 200, "the log of an ended worker is kept: {logs}");
+    assert!(logs["lines"][0]["line"].as_str().unwrap().contains("the disk is on fire"), "{logs}");
     let usage = system.larder(&["usage"]);
     assert_eq!(usage["records"][0]["billedSeconds"], 0, "a worker that never pinged is not billed: {usage}");
 }

@@ -92,8 +92,12 @@ async fn what_a_worker_wrote_is_there_until_it_is_removed() {
             .unwrap();
         assert_eq!(host.lines(&name, 3).await, ["one", "two", "three four"], "{kind:?}");
         assert!(matches!(host.driver.remove(&name).await, Err(DriverError::StillRunning { .. })));
+        assert!(matches!(host.driver.strip(&name).await, Err(DriverError::StillRunning { .. })));
         host.driver.kill(&name).await.unwrap();
         host.end_of(&name).await;
+        for _ in 0..2 {
+            host.driver.strip(&name).await.unwrap();
+        }
         let last = host.driver.logs(&name, 1).await.unwrap();
         assert_eq!(last.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["three four"]);
         host.driver.remove(&name).await.unwrap();

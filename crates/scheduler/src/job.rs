@@ -235,6 +235,16 @@ impl Job {
         &self.attempts
     }
 
+    /// Returns the workers that it must not go to again while they live: they had it and gave no result, so they may
+    /// have it still, and nobody could tell what they say of one hand-over from what they say of the other.
+    pub fn barred_from(&self) -> impl Iterator<Item = &WorkerId> {
+        let without_result = self.attempts.iter().filter(|record| match &record.ended {
+            Some((_, AttemptEnd::Lost { .. } | AttemptEnd::Overtaken)) | None => true,
+            Some((_, AttemptEnd::Result)) => false,
+        });
+        without_result.map(|record| &record.worker)
+    }
+
     /// Returns the number of the latest hand-over, or none before the first.
     pub const fn attempt(&self) -> Option<Attempt> {
         if self.attempts_made == 0 { None } else { Some(Attempt(self.attempts_made)) }

@@ -7,6 +7,7 @@
 //!   worked last. So surplus workers stay idle and end by their idle timeout, instead of each being kept warm by a
 //!   trickle of jobs.
 //! - Never more jobs than a worker has asked for: each hand-over uses one of the slots that it announced.
+//! - Never to a worker that the job is barred from: one that had it before, lives, and may have it still.
 //!
 //! The index is rebuilt from the stored jobs at a start; nothing here is durable.
 
@@ -70,6 +71,8 @@ pub struct HandOver {
 #[derive(Clone, Debug, Default)]
 pub struct ReadyIndex {
     jobs: BTreeMap<JobId, (EndpointId, Priority, Place)>,
+    /// Workers that a waiting job must not go to. Few: a job has few attempts.
+    barred: BTreeMap<JobId, BTreeSet<WorkerId>>,
     workers: BTreeMap<WorkerId, Offer>,
     endpoints: BTreeMap<EndpointId, Line>,
     turns: BTreeSet<(u64, EndpointId)>,
@@ -106,8 +109,17 @@ impl ReadyIndex {
         self.set_turn(endpoint);
     }
 
+    /// Keeps a job that waits from these workers until it waits no more.
+    pub fn bar(&mut self, job: &JobId, workers: impl IntoIterator<Item = WorkerId>) {
+        let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
+        if self.jobs.contains_key(job) && !workers.is_empty() {
+            self.barred.insert(job.clone(), workers);
+        }
+    }
+
     /// Removes a job that waits no more; returns whether it did.
     pub fn dequeue(&mut self, job: &JobId) -> bool {
+        self.barred.remove(job);
         let Some((endpoint, priority, place)) = self.jobs.remove(job) else {
             return false;
         };
@@ -145,10 +157,11 @@ impl ReadyIndex {
 
     /// Takes the next job for which there is a worker, or returns none when no endpoint has both.
     pub fn hand_over(&mut self) -> Option<HandOver> {
-        let (_, endpoint) = self.turns.first()?.clone();
+        let (endpoint, job, worker) = self.turns.iter().find_map(|(_, endpoint)| {
+            let (job, worker) = pair(self.endpoints.get(endpoint)?, &self.barred)?;
+            Some((endpoint.clone(), job.clone(), worker.clone()))
+        })?;
         let line = self.endpoints.get_mut(&endpoint)?;
-        let job = line.jobs.values().next()?.clone();
-        let (_, _, worker) = line.workers.last()?.clone();
         self.turn += 1;
         self.turns.remove(&(line.last_turn, endpoint.clone()));
         line.last_turn = self.turn;
@@ -158,6 +171,14 @@ impl ReadyIndex {
         offer.occupation = Occupation::Busy;
         self.offer(&worker, offer);
         Some(HandOver { endpoint, job, worker })
+    }
+
+    /// Returns a worker that asks for jobs while its endpoint has only such that are barred from all who ask, or none
+    /// when there is no such worker: nothing would ever move there unless that worker is replaced.
+    pub fn barred_worker(&self) -> Option<&WorkerId> {
+        let mut lines = self.turns.iter().filter_map(|(_, endpoint)| self.endpoints.get(endpoint));
+        let stuck = lines.find(|line| pair(line, &self.barred).is_none())?;
+        stuck.workers.first().map(|(_, _, worker)| worker)
     }
 
     /// Returns how many jobs of an endpoint wait, of each priority.
@@ -199,6 +220,19 @@ impl ReadyIndex {
             self.turns.insert(turn);
         }
     }
+}
+
+/// Returns the first job of a line that may go to one of its workers, with the worker that it goes to.
+fn pair<'a>(
+    line: &'a Line,
+    barred: &BTreeMap<JobId, BTreeSet<WorkerId>>,
+) -> Option<(&'a JobId, &'a WorkerId)> {
+    line.jobs.values().find_map(|job| {
+        let barred = barred.get(job);
+        let mut preferred = line.workers.iter().rev().map(|(_, _, worker)| worker);
+        let worker = preferred.find(|worker| barred.is_none_or(|barred| !barred.contains(*worker)))?;
+        Some((job, worker))
+    })
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub enum StopReason {
     Operator,
     /// Its host was away for too long.
     HostLost,
+    /// It asked for work while only jobs waited that it had lost before.
+    JobLost,
 }
 
 impl StopReason {
@@ -56,6 +58,7 @@ impl StopReason {
             Self::RefreshAsked => "refresh asked by the worker",
             Self::Operator => "stopped by an operator",
             Self::HostLost => "host lost",
+            Self::JobLost => "replaced after it lost a job",
         }
     }
 }

@@ -232,7 +232,10 @@ impl Owner {
         let priority = if row.low_priority { Priority::Low } else { Priority::Normal };
         self.next_place = self.next_place.max(row.place + 1);
         match machine.state() {
-            JobState::InQueue { .. } => self.ready.enqueue(&endpoint, &job, priority, place),
+            JobState::InQueue { .. } => {
+                self.ready.enqueue(&endpoint, &job, priority, place);
+                self.ready.bar(&job, machine.barred_from().cloned());
+            }
             JobState::InProgress { worker, .. } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.jobs.insert(job.clone());

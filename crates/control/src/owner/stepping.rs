@@ -59,6 +59,7 @@ impl Owner {
                 self.clear_output(job);
                 if let Some(entry) = self.jobs.get(job) {
                     self.ready.enqueue(&entry.endpoint, job, entry.priority, entry.place);
+                    self.ready.bar(job, entry.machine.barred_from().cloned());
                 }
             }
             JobEffect::Dequeue => {

@@ -91,6 +91,12 @@ impl Owner {
             let host = worker.host.clone();
             self.send(&host, Outgoing::Assign(handover));
         }
+        // A worker that asks for nothing but what it lost would hold its place for ever: another may do better.
+        while let Some(worker) = self.ready.barred_worker().cloned() {
+            tracing::info!(%worker, "a worker is replaced: only jobs that it has lost wait for it");
+            self.ready.withdraw(&worker);
+            self.step_worker(&worker, &WorkerEvent::StopRequested(StopReason::JobLost), now);
+        }
     }
 
     /// Something happened to a job. Numbered events are taken once, and acknowledged when what they tell is durable.

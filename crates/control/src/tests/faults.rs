@@ -64,6 +64,23 @@ async fn limits_of_time_end_jobs_and_retention_forgets_them() {
     assert_eq!((health.jobs.failed, health.jobs.in_progress), (2, 0));
 }
 
+/// Has a worker ask that has lost the only job that waits: it does not get it again, it is replaced.
+async fn replaced(agent: &mut Agent, lost: &types::WorkerId) {
+    agent.take(lost).await;
+    let other = |agent: &mut Agent| {
+        let mut workers = agent.desired.workers.iter();
+        let stopped = workers.any(|worker| worker.worker == *lost && worker.intent == WorkerIntent::Stop);
+        let run = agent.desired.workers.iter().find(|worker| worker.intent == WorkerIntent::Run)?;
+        stopped.then(|| run.worker.clone())
+    };
+    let next = agent.until("another worker in its place", other).await;
+    assert!(agent.assigned.is_empty(), "{lost} got its job again");
+    agent.report_alive(&next).await;
+    agent.report_ended(lost, EndReason::Stopped).await;
+    agent.report_ping(&next, &[]).await;
+    agent.take(&next).await;
+}
+
 #[tokio::test]
 async fn a_job_that_is_not_accepted_or_vanishes_gets_another_attempt() {
     let world = World::begin().await;
@@ -71,7 +88,7 @@ async fn a_job_that_is_not_accepted_or_vanishes_gets_another_attempt() {
     let (job, first) = one_job_with_a_worker(&world, &mut agent).await;
     world.advance(25_000);
     world.job_until("work", &job, |view| view.status == JobStatus::InQueue).await;
-    agent.take(&first.worker).await;
+    replaced(&mut agent, &first.worker).await;
     let second = agent.assignment().await;
     assert_eq!(second.attempt, SECOND);
     agent.tell(&second, JobEventKind::Accepted).await;
@@ -79,10 +96,10 @@ async fn a_job_that_is_not_accepted_or_vanishes_gets_another_attempt() {
     let view = world.job_until("work", &job, |view| view.status == JobStatus::InQueue).await;
     let codes: Vec<_> = view.attempts.iter().map(|attempt| attempt.fault.as_ref().unwrap().code).collect();
     assert_eq!(codes, [ErrorCode::JobNotAccepted, ErrorCode::ResultLost]);
-    agent.take(&first.worker).await;
+    replaced(&mut agent, &second.worker).await;
     let third = agent.assignment().await;
     agent.tell(&third, JobEventKind::Returned).await;
-    agent.take(&first.worker).await;
+    agent.take(&third.worker).await;
     let again = agent.assignment().await;
     assert_eq!(again.attempt, third.attempt, "a hand-over that did not happen is no attempt");
     agent.tell_durably(&again, done("1")).await;

@@ -330,7 +330,7 @@ fn any_event() -> impl Strategy<Value = JobEvent> {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config::with_cases(500))]
+    #![proptest_config(proptest::test_runner::Config::with_cases(testkit::cases(500)))]
 
     /// A job that is over stays so, but for a retry from FAILED or TIMED_OUT; each end is told once; it is in the
     /// ready index exactly while it is in queue; attempts are bounded and well formed.
@@ -367,6 +367,11 @@ proptest! {
             in_a_row -= u32::from(matches!(event, JobEvent::Returned(_)));
             prop_assert!(in_a_row <= next.limits().attempts_max);
             prop_assert_eq!(enqueued, next.status() == JobStatus::InQueue);
+            // A worker that had it and gave no result is never one to give it to, for as long as that is remembered.
+            for record in next.attempts() {
+                let gave_result = matches!(&record.ended, Some((_, AttemptEnd::Result)));
+                prop_assert!(gave_result || next.barred_from().any(|worker| *worker == record.worker));
+            }
             prop_assert!(next.attempts().len() <= ATTEMPT_HISTORY_MAX);
             let open = next.attempts().iter().filter(|record| record.ended.is_none()).count();
             prop_assert_eq!(open, usize::from(next.status() == JobStatus::InProgress));

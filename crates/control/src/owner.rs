@@ -239,7 +239,7 @@ impl Owner {
     fn gather_rows(&mut self) {
         for endpoint in std::mem::take(&mut self.written_endpoints) {
             if let Some(entry) = self.endpoints.get(&endpoint) {
-                self.mutations.push(Mutation::PutEndpoint(entry.row.clone()));
+                self.mutations.push(Mutation::PutEndpoint(entry.row()));
             }
         }
         for worker in std::mem::take(&mut self.written_workers) {

@@ -42,6 +42,7 @@ impl ReleaseEntry {
 /// An endpoint.
 #[derive(Debug)]
 pub(crate) struct EndpointEntry {
+    /// Without `crashes`, which stand beside it; [`EndpointEntry::row`] is what is written.
     pub(crate) row: EndpointRow,
     pub(crate) releases: BTreeMap<ReleaseId, Arc<ReleaseEntry>>,
     /// Jobs with workers.
@@ -53,6 +54,13 @@ impl EndpointEntry {
     /// Returns its present release.
     pub(crate) fn release(&self) -> &Arc<ReleaseEntry> {
         self.releases.get(&self.row.release).expect("an endpoint is kept with its present release")
+    }
+
+    pub(crate) fn row(&self) -> EndpointRow {
+        let crashes = self.crashes.as_ref();
+        let crashes =
+            crashes.map(|crashes| serde_json::to_value(crashes).expect("a count, a moment and a text"));
+        EndpointRow { crashes, ..self.row.clone() }
     }
 }
 

@@ -79,6 +79,9 @@ pub struct EndpointRow {
     pub release: ReleaseId,
     /// Jobs that ended and were handed over again, since it was made.
     pub tally: JobTally,
+    /// What is remembered of workers that crashed in a row, as its owner writes it: the pause outlives a restart.
+    #[serde(default)]
+    pub crashes: Option<serde_json::Value>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was deleted: it goes when its last worker has.

@@ -111,7 +111,7 @@ impl Owner {
         }
         for row in loaded.endpoints {
             let releases = releases.remove(&row.endpoint).unwrap_or_default();
-            self.take_up_endpoint(row, releases);
+            self.take_up_endpoint(row, releases)?;
         }
         for row in loaded.workers {
             self.take_up_worker(row)?;
@@ -163,18 +163,24 @@ impl Owner {
         self.hosts.insert(row.host, entry);
     }
 
-    fn take_up_endpoint(&mut self, row: EndpointRow, releases: BTreeMap<ReleaseId, Arc<ReleaseEntry>>) {
+    fn take_up_endpoint(
+        &mut self,
+        mut row: EndpointRow,
+        releases: BTreeMap<ReleaseId, Arc<ReleaseEntry>>,
+    ) -> Result<(), DatabaseError> {
         if !releases.contains_key(&row.release) {
             tracing::error!(endpoint = %row.endpoint, "an endpoint has no release; it is left out");
-            return;
+            return Ok(());
         }
+        let crashes = row.crashes.take().map(serde_json::from_value).transpose();
+        let crashes = crashes.map_err(|source| DatabaseError::Row { table: "endpoints", source })?;
         let endpoint = row.endpoint.clone();
         if row.deleted_at.is_none() {
             self.names.insert((row.tenant.clone(), row.name.clone()), endpoint.clone());
         }
-        self.endpoints
-            .insert(endpoint.clone(), EndpointEntry { row, releases, in_progress: 0, crashes: None });
+        self.endpoints.insert(endpoint.clone(), EndpointEntry { row, releases, in_progress: 0, crashes });
         self.put_endpoint_facts(&endpoint);
+        Ok(())
     }
 
     fn take_up_worker(&mut self, row: WorkerRow) -> Result<(), DatabaseError> {

@@ -87,6 +87,7 @@ impl Owner {
             scaling,
             release: release.row.release.clone(),
             tally: JobTally::default(),
+            crashes: None,
             created_at: now,
             deleted_at: None,
         };

@@ -199,6 +199,7 @@ impl Owner {
                 if let Some(entry) = self.endpoints.get_mut(&endpoint) {
                     entry.crashes = Some(Crashes::after(entry.crashes.as_ref(), fault, now));
                     self.fleet.set_crashes(&endpoint, entry.crashes.clone());
+                    self.write_endpoint(&endpoint);
                 }
             }
             WorkerEffect::CrashesForgotten => {
@@ -206,6 +207,7 @@ impl Owner {
                 if let Some(entry) = self.endpoints.get_mut(&endpoint) {
                     entry.crashes = None;
                     self.fleet.set_crashes(&endpoint, None);
+                    self.write_endpoint(&endpoint);
                 }
             }
         }

@@ -119,3 +119,22 @@ async fn endpoints_jobs_and_results_are_as_they_were() {
     world.start().await;
     world.endpoint(PLAIN).await;
 }
+
+#[tokio::test]
+async fn the_pause_after_crashes_goes_on_after_a_restart() {
+    let mut world = World::begin().await;
+    let mut agent = Agent::dial(&world).await;
+    world.endpoint(r#"{"name":"work","command":["x"]}"#).await;
+    let job = world.send("work", "1").await;
+    let worker = agent.worker(WorkerIntent::Run).await.worker;
+    agent.report_alive(&worker).await;
+    agent.report_ended(&worker, EndReason::Exited(1)).await;
+    let said = |view: &api::JobView| view.waiting.as_ref().is_some_and(|wait| wait.retry_at.is_some());
+    let before = world.job_until("work", &job, said).await.waiting.unwrap();
+    world.stop().await;
+    world.start().await;
+    let _agent = Agent::dial(&world).await;
+    let after = world.job_until("work", &job, said).await.waiting.unwrap();
+    assert_eq!(after.retry_at, before.retry_at);
+    assert_eq!(after.fault.unwrap().code, ErrorCode::HandlerExited);
+}

@@ -1,6 +1,6 @@
 //! Mutations: the only way in which the database changes.
 
-use types::{EndpointId, JobId, KeyId, Manifest, ModelKey, SecretRef, TenantId, WorkerId};
+use types::{EndpointId, JobId, KeyId, Manifest, ModelKey, ReleaseId, SecretRef, TenantId, WorkerId};
 
 use crate::{
     ChunkRow, EndpointRow, FolderRow, GrantRow, HostRow, IntervalRow, JobPayload, JobRow, KeyRow, OutputRow,
@@ -28,6 +28,8 @@ pub enum Mutation {
     RemoveEndpoint(TenantId, EndpointId),
     /// Writes a release.
     PutRelease(ReleaseRow),
+    /// Removes a release that is not its endpoint's present one.
+    RemoveRelease(TenantId, EndpointId, ReleaseId),
     /// Writes a new job with what it brings.
     AddJob(JobRow, JobPayload),
     /// Writes a job's row.

@@ -59,6 +59,10 @@ pub(crate) fn apply(
             ];
             execute(connection, "INSERT OR REPLACE INTO releases VALUES (?1, ?2, ?3, ?4)", key)
         }
+        Mutation::RemoveRelease(tenant, endpoint, release) => {
+            let sql = "DELETE FROM releases WHERE tenant = ?1 AND endpoint = ?2 AND release = ?3";
+            execute(connection, sql, params![tenant.as_str(), endpoint.as_str(), release.as_str()])
+        }
         Mutation::AddJob(row, payload) => {
             put_payload(connection, sealer, row, payload)?;
             put.two("jobs", row.tenant.as_str(), row.job.as_str(), row)

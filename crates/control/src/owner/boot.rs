@@ -116,6 +116,9 @@ impl Owner {
         for row in loaded.workers {
             self.take_up_worker(row)?;
         }
+        for endpoint in self.endpoints.keys().cloned().collect::<Vec<_>>() {
+            self.prune_releases(&endpoint);
+        }
         let mut jobs = loaded.jobs;
         jobs.sort_by_key(|row| row.place);
         for row in jobs {

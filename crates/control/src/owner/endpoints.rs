@@ -1,6 +1,9 @@
 //! Endpoints: making, changing and deleting them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use api::{EndpointView, Problem};
 use base::{Redacted, Timestamp};
@@ -170,9 +173,36 @@ impl Owner {
             // Another release may have mended what crashed.
             entry.crashes = None;
         }
+        self.prune_releases(&id);
         self.write_endpoint(&id);
         self.put_endpoint_facts(&id);
         self.endpoint_view(tenant, id.as_str())
+    }
+
+    /// Removes the earlier releases of an endpoint that no worker is of, nor one that is still shown, with their
+    /// secrets.
+    pub(super) fn prune_releases(&mut self, endpoint: &EndpointId) {
+        let workers = self.workers.values().filter(|worker| worker.endpoint == *endpoint);
+        let used: BTreeSet<ReleaseId> = workers.map(|worker| worker.release.row.release.clone()).collect();
+        let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
+        let present = entry.row.release.clone();
+        let unused =
+            entry.releases.extract_if(.., |release, _| *release != present && !used.contains(release));
+        for (release, entry) in unused.collect::<Vec<_>>() {
+            self.remove_secrets_of(&entry.row);
+            self.write(Mutation::RemoveRelease(entry.row.tenant.clone(), endpoint.clone(), release));
+        }
+    }
+
+    /// Removes the secrets of a release, which no other release shares.
+    pub(super) fn remove_secrets_of(&mut self, release: &ReleaseRow) {
+        let tokens = release.models.iter().filter_map(|model| model.token.clone());
+        let secrets = tokens.chain(release.hub_token.clone()).chain(release.env.clone());
+        for secret in secrets.collect::<BTreeSet<_>>() {
+            if self.secrets.remove(&secret).is_some() {
+                self.write(Mutation::RemoveSecret(release.tenant.clone(), secret));
+            }
+        }
     }
 
     /// Deletes an endpoint: cancels its jobs; its workers end, and then it is gone.

@@ -95,6 +95,7 @@ impl Owner {
         if let Some(entry) = self.workers.remove(worker) {
             self.written_workers.remove(worker);
             self.write(Mutation::RemoveWorker(entry.tenant, worker.clone()));
+            self.prune_releases(&entry.endpoint);
         }
     }
 
@@ -168,16 +169,9 @@ impl Owner {
         self.demand_changed.remove(endpoint);
         self.written_endpoints.remove(endpoint);
         let Some(entry) = self.endpoints.remove(endpoint) else { return };
-        let tenant = entry.row.tenant;
         for release in entry.releases.values() {
-            let tokens = release.row.models.iter().filter_map(|model| model.token.clone());
-            let secrets = tokens.chain(release.row.hub_token.clone()).chain(release.row.env.clone());
-            for secret in secrets.collect::<BTreeSet<_>>() {
-                if self.secrets.remove(&secret).is_some() {
-                    self.write(Mutation::RemoveSecret(tenant.clone(), secret));
-                }
-            }
+            self.remove_secrets_of(&release.row);
         }
-        self.write(Mutation::RemoveEndpoint(tenant, endpoint.clone()));
+        self.write(Mutation::RemoveEndpoint(entry.row.tenant, endpoint.clone()));
     }
 }

@@ -114,6 +114,14 @@ impl World {
         self.handle = Some(handle);
     }
 
+    /// Returns everything that a stopped one has left behind.
+    pub(super) async fn loaded(&self) -> state::Loaded {
+        let (folder, disk) = (self.folder.path().join("state"), Arc::new(RealDisk));
+        let options = StateOptions { folder, disk, pages_max: self.pages_max };
+        let clock = Clock::Manual(Arc::clone(&self.time));
+        State::open(&options, &clock, Entropy::System).unwrap().load().await.unwrap()
+    }
+
     /// Stops it in order.
     pub(super) async fn stop(&mut self) {
         self.handle = None;

@@ -124,6 +124,47 @@ async fn a_python_environment_that_no_worker_can_be_given_is_refused() {
 }
 
 #[tokio::test]
+async fn an_earlier_release_goes_with_its_secrets_when_its_last_worker_is_forgotten() {
+    let mut world = World::begin().await;
+    let mut agent = Agent::dial(&world).await;
+    world.endpoint(r#"{"name":"work","command":["x"],"env":{"A":"one"}}"#).await;
+    world.send("work", "1").await;
+    let first = agent.bring_up().await;
+    let update = async |world: &World, text: &str| {
+        let body = serde_json::from_str(text).unwrap();
+        world.handle().update_endpoint(&world.admin(), "work", body).await.unwrap()
+    };
+    // One that no worker was ever of goes at once.
+    update(&world, r#"{"env":{"A":"two"}}"#).await;
+    update(&world, r#"{"env":{"A":"three"}}"#).await;
+    let stored = async |world: &mut World| {
+        world.stop().await;
+        let loaded = world.loaded().await;
+        world.start().await;
+        let versions: Vec<u32> = loaded.releases.iter().map(|release| release.version).collect();
+        let mut secrets: Vec<_> = loaded.secrets.iter().map(|row| row.value.expose().clone()).collect();
+        secrets.sort();
+        (versions, secrets)
+    };
+    let (mut versions, secrets) = stored(&mut world).await;
+    versions.sort_unstable();
+    assert_eq!((versions, secrets), (vec![1, 3], vec![r#"{"A":"one"}"#.into(), r#"{"A":"three"}"#.into()]));
+    let mut observed = agent.observed.clone();
+    observed.workers.retain(|report| report.worker != first.worker);
+    let _agent = Agent::dial_with(&world, observed, 0).await;
+    let (handle, admin) = (world.handle(), world.admin());
+    let gone = async {
+        while handle.worker(&admin, first.worker.as_str()).await.is_ok() {
+            world.advance(60_000);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.unwrap();
+    drop(handle);
+    assert_eq!(stored(&mut world).await, (vec![3], vec![r#"{"A":"three"}"#.into()]));
+}
+
+#[tokio::test]
 async fn models_are_pulled_checked_and_removed() {
     let world = World::begin().await;
     let mut agent = Agent::dial(&world).await;

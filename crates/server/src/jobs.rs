@@ -75,6 +75,11 @@ impl IntoResponse for JobApiError {
 
 type Answer<T> = Result<Json<T>, JobApiError>;
 
+/// Shows a job as Runpod's clients know it: attempts belong to our own routes.
+fn shown(view: JobView) -> Json<JobView> {
+    Json(JobView { attempts: Vec::new(), ..view })
+}
+
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct WaitQuery {
     wait: Option<u64>,
@@ -106,7 +111,7 @@ pub(crate) async fn run_sync(
     let deadline = faces.clock.now() + query?.0.duration(SYNC_WAIT_DEFAULT);
     let body: JobBody = parse_json(&body?.0).map_err(ProblemResponse::from)?;
     let job = faces.control.submit(&caller, &endpoint, JobRoute::Sync, body).await?;
-    Ok(Json(faces.control.wait_job(&caller, &endpoint, job.id.as_str(), deadline).await?))
+    Ok(shown(faces.control.wait_job(&caller, &endpoint, job.id.as_str(), deadline).await?))
 }
 
 pub(crate) async fn status(
@@ -114,10 +119,7 @@ pub(crate) async fn status(
     JobCaller(caller): JobCaller,
     Path((endpoint, job)): Path<(String, String)>,
 ) -> Answer<JobView> {
-    let mut view = faces.control.job(&caller, &endpoint, &job).await?;
-    // Attempts belong to our own routes; Runpod's clients are given what they know.
-    view.attempts.clear();
-    Ok(Json(view))
+    Ok(shown(faces.control.job(&caller, &endpoint, &job).await?))
 }
 
 pub(crate) async fn status_sync(
@@ -127,7 +129,7 @@ pub(crate) async fn status_sync(
     query: Result<Query<WaitQuery>, ProblemResponse>,
 ) -> Answer<JobView> {
     let deadline = faces.clock.now() + query?.0.duration(SYNC_WAIT_DEFAULT);
-    Ok(Json(faces.control.wait_job(&caller, &endpoint, &job, deadline).await?))
+    Ok(shown(faces.control.wait_job(&caller, &endpoint, &job, deadline).await?))
 }
 
 pub(crate) async fn stream(

@@ -115,21 +115,25 @@ impl Owner {
         let token =
             row.hub_token.as_ref().and_then(|secret| self.secrets.get(secret)).map(|held| held.value.clone());
         let models = row.models.iter().map(|model| {
-            let configured = self.options.hubs.iter().find(|hub| hub.name == model.key.repo.hub);
+            let name = &model.key.repo.hub;
+            let configured = self.options.hubs.iter().find(|hub| hub.name == *name);
             let endpoint = configured.map(|hub| hub.endpoint.clone()).or_else(|| row.hub_endpoint.clone());
-            endpoint.map(|endpoint| ModelDraft {
-                reference: model.reference.clone(),
-                hub: HubChoice {
-                    name: model.key.repo.hub.clone(),
-                    endpoint,
-                    trusted: configured.is_some_and(|hub| hub.trusted),
-                },
-            })
+            // Leaving the model out would change the endpoint behind its owner's back.
+            let endpoint = endpoint.ok_or_else(|| {
+                let text =
+                    format!("the model {} is from the hub {name}, which is not configured", model.reference);
+                Fault::new(ErrorCode::FieldInvalid, text)
+                    .with_hint("configure the hub again, or make the endpoint anew with other models")
+            })?;
+            let trusted = configured.is_some_and(|hub| hub.trusted);
+            let hub = HubChoice { name: name.clone(), endpoint, trusted };
+            Ok(ModelDraft { reference: model.reference.clone(), hub })
         });
+        let models = models.collect::<Result<Vec<_>, Fault>>()?;
         let spec = SpecDraft {
             launch: row.launch.clone(),
             env: release.env.clone(),
-            models: models.flatten().collect(),
+            models,
             hub_token: token,
             hub_endpoint: row.hub_endpoint.clone(),
             hub_access: row.hub_access,

@@ -64,6 +64,7 @@ pub(super) struct World {
     pub(super) hub: Arc<FakeHub>,
     pub(super) folder: tempfile::TempDir,
     pages_max: Option<u32>,
+    pub(super) hub_name: HubName,
     running: Option<(CancellationToken, JoinHandle<()>)>,
     links: Mutex<Vec<JoinHandle<()>>>,
     handle: Option<Handle>,
@@ -82,6 +83,7 @@ impl World {
             hub: Arc::default(),
             folder: tempfile::tempdir().unwrap(),
             pages_max,
+            hub_name: HubName::hugging_face(),
             running: None,
             links: Mutex::default(),
             handle: None,
@@ -99,7 +101,7 @@ impl World {
             StateOptions { folder: folder.join("state"), disk: disk.clone(), pages_max: self.pages_max };
         let state = State::open(&state, &clock, Entropy::System).unwrap();
         let hub = HubConfig {
-            name: HubName::hugging_face(),
+            name: self.hub_name.clone(),
             endpoint: "https://hub.invalid".parse().unwrap(),
             trusted: true,
         };

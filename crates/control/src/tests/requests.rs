@@ -124,6 +124,22 @@ async fn a_python_environment_that_no_worker_can_be_given_is_refused() {
 }
 
 #[tokio::test]
+async fn a_change_never_drops_a_model_whose_hub_is_not_configured_any_more() {
+    let mut world = World::begin().await;
+    world.endpoint(WITH_MODEL).await;
+    world.stop().await;
+    world.hub_name = "other".parse().unwrap();
+    world.start().await;
+    let (handle, admin) = (world.handle(), world.admin());
+    let change = serde_json::from_str(r#"{"env":{"A":"b"}}"#).unwrap();
+    let refused = handle.update_endpoint(&admin, "embed", change).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::FieldInvalid);
+    assert!(refused.detail.contains("org/model"), "{}", refused.detail);
+    let view = handle.endpoint(&admin, "embed").await.unwrap();
+    assert_eq!((view.release.version, view.models.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn an_earlier_release_goes_with_its_secrets_when_its_last_worker_is_forgotten() {
     let mut world = World::begin().await;
     let mut agent = Agent::dial(&world).await;

@@ -15,6 +15,7 @@ async fn a_second_start_finds_everything_as_it_was() {
     system.create_endpoint("plain", "kinds.py", &["--model", MODEL, "--workers-max", "1"]);
     let (_, done) = system.request("POST", "/v2/plain/runsync", Some(json!({"input": "before"}))).await;
     assert_eq!(done["status"], "COMPLETED", "{done}");
+    assert!(done.get("attempts").is_none(), "attempts are shown on our own routes only: {done}");
     system.end_up();
     system.start_up().await;
     system.end_hub();

@@ -9,12 +9,16 @@
 //!            └ transfer ────── the bytes of models
 //! ```
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use api::{JobEventKind, Observed};
 use base::TaskScope;
 use runtime::{Adopted, Driver};
-use store::{Store, StoreOptions};
+use store::{Store, StoreOptions, ViewSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use transfer::{Transfer, TransferOptions, TransferService};
@@ -321,6 +325,7 @@ async fn adopt(
     let now = starter.clock.now();
     let mut workers = BTreeMap::new();
     let mut listeners = Vec::new();
+    let mut used = BTreeSet::new();
     for record in records {
         let id = record.worker.clone();
         let slot = match running.remove(&id) {
@@ -328,6 +333,7 @@ async fn adopt(
                 let chunks = recovered.chunks_of(&id);
                 starter.relay.adopt(id.clone(), record.relay.clone(), &chunks);
                 listeners.push((id.clone(), adopted.relay));
+                used.extend(views(&record).iter().map(ViewSpec::id));
                 Slot::adopted(&record, adopted_leases(starter, &record).await)
             }
             None => Slot::vanished(&record, now),
@@ -337,7 +343,7 @@ async fn adopt(
     for id in running.keys() {
         end_stranger(&starter.driver, id).await;
     }
-    let (store, used) = (starter.store.clone(), std::collections::BTreeSet::new());
+    let store = starter.store.clone();
     match blocking(move || store.sweep_views(&used)).await {
         Ok(removed) => tracing::debug!(removed, "removed views that nothing uses"),
         Err(error) => tracing::warn!(reason = %error.fault(), "views that nothing uses could not be removed"),
@@ -348,15 +354,19 @@ async fn adopt(
     Ok((workers, listeners))
 }
 
-/// A worker whose views can't be leased again keeps its mounts, which hold the bytes; only its leases are missing.
+/// Leases what a running worker sees. A view that can't be leased again stays in its place all the same: taking it
+/// away would take the files from under the worker.
 async fn adopted_leases(starter: &Starter, record: &WorkerRecord) -> Vec<store::ViewLease> {
-    match lease(&starter.store, views(record)).await {
-        Ok(leases) => leases,
-        Err(fault) => {
-            tracing::warn!(worker = %record.worker, reason = %fault, "a running worker's models are not leased");
-            Vec::new()
+    let mut leases = Vec::new();
+    for spec in views(record) {
+        match lease(&starter.store, vec![spec]).await {
+            Ok(leased) => leases.extend(leased),
+            Err(fault) => {
+                tracing::warn!(worker = %record.worker, reason = %fault, "a running worker's model is not leased");
+            }
         }
     }
+    leases
 }
 
 async fn end_stranger(driver: &Arc<dyn Driver>, worker: &WorkerId) {

@@ -19,7 +19,7 @@ use crate::{
     answer::{About, Asked, TokenSent, Unsuccessful, cleaned, header, meaning},
     error::{
         AnswerInvalid, ConnectionLost, HubError, HubSetupError, RedirectRefused, Stalled, TokenInsecure,
-        TokenWrong, Unreachable,
+        TokenWrong, TransportError, Unreachable,
     },
 };
 
@@ -233,11 +233,11 @@ impl Hub {
     /// Returns what a failed connection means.
     pub(crate) fn broken(&self, url: &Url, error: reqwest::Error) -> HubError {
         let (hub, authority) = (self.name().clone(), authority(url));
-        // The address may be a signed link, which is a secret.
-        let source = error.without_url();
-        if source.is_connect() {
+        let (is_connect, is_timeout) = (error.is_connect(), error.is_timeout());
+        let source = TransportError::innermost(error);
+        if is_connect {
             Unreachable { hub, authority, source }.into()
-        } else if source.is_timeout() {
+        } else if is_timeout {
             Stalled { hub, authority, source }.into()
         } else {
             ConnectionLost { hub, authority, source }.into()

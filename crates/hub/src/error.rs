@@ -11,7 +11,7 @@ pub use conditions::{
     LinkRefused, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate, PathRefused, RangesUnsupported,
     RateLimited, RedirectRefused, Refused, RepoDisabled, RepoGatedNoToken, RepoGatedNotGranted, RepoNotFound,
     RepoNotFoundOrPrivate, RevisionNotFound, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong,
-    Unreachable, VariantIncomplete, VariantNotFound,
+    TransportError, Unreachable, VariantIncomplete, VariantNotFound,
 };
 
 /// Whether trying again may help.

@@ -25,8 +25,8 @@ pub use error::{
     HubSetupError, LinkRefused, ListError, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate,
     PathRefused, RangesUnsupported, RateLimited, ReadError, RedirectRefused, Refused, RepoDisabled,
     RepoGatedNoToken, RepoGatedNotGranted, RepoNotFound, RepoNotFoundOrPrivate, ResolveModelError, Retry,
-    RevisionNotFound, SelectError, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong, Unreachable,
-    VariantIncomplete, VariantNotFound,
+    RevisionNotFound, SelectError, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong,
+    TransportError, Unreachable, VariantIncomplete, VariantNotFound,
 };
 pub use file::{FileSource, RangeBody};
 pub use model::ResolvedModel;

@@ -38,7 +38,10 @@ pub fn skip(reason: &str) {
 /// When the factor is no number above zero.
 pub fn cases(own: u32) -> u32 {
     let factor = std::env::var("LARDER_TEST_FACTOR").map_or(1.0, |text| {
-        text.parse::<f64>().ok().filter(|factor| *factor > 0.0).expect("LARDER_TEST_FACTOR is a number above zero")
+        text.parse::<f64>()
+            .ok()
+            .filter(|factor| *factor > 0.0)
+            .expect("LARDER_TEST_FACTOR is a number above zero")
     });
     (f64::from(own) * factor).ceil() as u32
 }

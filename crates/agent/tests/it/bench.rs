@@ -117,6 +117,11 @@ impl Bench {
 
     /// Ends the agent in order.
     pub(crate) async fn end(mut self) {
+        self.stop().await;
+    }
+
+    /// Ends the agent in order, to open another.
+    pub(crate) async fn stop(&mut self) {
         self.token.cancel();
         tokio::time::timeout(crate::server::DEADLINE, &mut self.run).await.unwrap().unwrap();
     }

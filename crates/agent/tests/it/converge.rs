@@ -24,7 +24,7 @@ use crate::{
 
 const CONFIG: &[u8] = b"{}";
 
-fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     let repo = RepoId { hub: "main".parse().unwrap(), name: "Acme/Tiny".parse().unwrap() };
     let digest = Digest::Sha256(Sha256::digest(CONFIG).into());
     let file = ManifestFile { path: "config.json".parse().unwrap(), size: CONFIG.len() as u64, digest };
@@ -35,7 +35,7 @@ fn manifest() -> Manifest {
     Manifest::new(key, files, BTreeSet::new()).unwrap()
 }
 
-fn model(hub_endpoint: &str) -> DesiredModel {
+pub(crate) fn model(hub_endpoint: &str) -> DesiredModel {
     DesiredModel {
         manifest: manifest(),
         hub_endpoint: hub_endpoint.parse().unwrap(),
@@ -60,7 +60,7 @@ fn publish(bench: &Bench) {
 }
 
 /// A bench whose host holds the model.
-async fn bench_with_model() -> (Bench, Arc<WatchedDriver>) {
+pub(crate) async fn bench_with_model() -> (Bench, Arc<WatchedDriver>) {
     let first = Arc::new(WatchedDriver::new());
     let mut bench = Bench::new(first.clone(), patient(), Commits::AtOnce).await;
     bench.kill().await;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use api::{EndReason, WorkerIntent, WorkerState};
-use runtime::ExitReason;
+use runtime::{ExitReason, MountSource};
 
 use crate::{
-    bench::{Bench, Client, desired, patient, worker},
+    bench::{Bench, Client, desired, patient, with_models, with_view, worker},
+    converge::{bench_with_model, manifest, model},
     server::Commits,
 };
 
@@ -73,6 +74,26 @@ async fn a_job_of_which_only_the_agent_before_knew_is_the_servers_to_judge() {
     bench.reopen(Arc::new(driver.restarted()), patient(), Commits::AtOnce).await;
     assert_eq!(client.done("job-9", r#"{"output": 9}"#).await.0, 200);
     assert_eq!(bench.server.result("job-9").await, "job-9 attempt -: done output=9 error=-");
+}
+
+#[tokio::test]
+async fn a_running_worker_keeps_a_view_that_can_not_be_leased_again() {
+    let (mut bench, driver) = bench_with_model().await;
+    let order = with_view(worker("wk_1", WorkerIntent::Run, &["run"]), manifest().key(), "Acme/Tiny");
+    bench.server.desire(with_models(desired(1, vec![order]), vec![model("http://127.0.0.1:1")]));
+    bench.alive("wk_1").await;
+    let mounts = driver.seen(&"wk_1".parse().unwrap()).start.mounts;
+    let view = mounts.iter().find_map(|mount| match &mount.source {
+        MountSource::Private => None,
+        MountSource::ReadOnly(path) => Some(path.clone()),
+    });
+    let main = view.unwrap().join("refs/main");
+    assert!(main.is_file());
+    bench.stop().await;
+    std::fs::remove_dir_all(bench.folder.path().join("store/models")).unwrap();
+    bench.reopen(Arc::new(driver.restarted()), patient(), Commits::AtOnce).await;
+    bench.alive("wk_1").await;
+    assert!(main.is_file(), "the files went from under the worker");
 }
 
 #[tokio::test]

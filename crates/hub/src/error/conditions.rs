@@ -6,6 +6,25 @@ use std::time::Duration;
 
 use types::{HubName, RepoName, RepoPath, Revision, Variant};
 
+/// What the transport says, in its innermost words: the layers around them say "error sending request" and no more.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct TransportError {
+    words: String,
+}
+
+impl TransportError {
+    /// Takes the words of the last source. The address is in none of them: it may be a signed link, which is a secret.
+    pub(crate) fn innermost(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut source: &dyn std::error::Error = &error;
+        while let Some(next) = source.source() {
+            source = next;
+        }
+        Self { words: source.to_string() }
+    }
+}
+
 /// No connection to the hub could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("hub {hub} can't be reached at {authority}")]
@@ -15,7 +34,7 @@ pub struct Unreachable {
     /// Host and port that were tried.
     pub authority: String,
     /// Why.
-    pub source: reqwest::Error,
+    pub source: TransportError,
 }
 
 /// A connection was silent for too long.
@@ -27,7 +46,7 @@ pub struct Stalled {
     /// Host and port that went silent.
     pub authority: String,
     /// What gave up.
-    pub source: reqwest::Error,
+    pub source: TransportError,
 }
 
 /// A connection broke amid a question or an answer.
@@ -39,7 +58,7 @@ pub struct ConnectionLost {
     /// Host and port of the connection.
     pub authority: String,
     /// Why.
-    pub source: reqwest::Error,
+    pub source: TransportError,
 }
 
 /// The hub asks for a pause.

@@ -89,7 +89,7 @@ async fn a_hub_that_is_down_is_told_at_once() {
     let error = hub.resolve(&repo(), &Revision::main(), None).await.unwrap_err();
     assert_eq!(error.fault().code, ErrorCode::HubUnreachable, "{error}");
     let message = error.fault().message;
-    assert!(message.ends_with(": Connection refused (os error 111)"), "{message}");
+    assert!(message.contains("can't be reached at 127.0.0.1:"), "{message}");
     assert!(!message.contains("error sending request"), "{message}");
 }
 

@@ -166,10 +166,10 @@ fn read_problem(body: &[u8]) -> Option<Fault> {
         errors: Vec<FieldProblem>,
     }
     let Answer { detail, code, hint, errors } = serde_json::from_slice(body).ok()?;
-    // A problem with one field may be that field's own words.
+    // A problem with one field tells that field's own words already.
     let fields: Vec<String> = errors
         .iter()
-        .filter(|error| error.message != detail)
+        .filter(|error| !detail.contains(&error.message))
         .map(|error| format!("{}: {}", error.field, error.message))
         .collect();
     let message = if fields.is_empty() { detail } else { format!("{detail} ({})", fields.join("; ")) };

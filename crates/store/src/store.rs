@@ -124,10 +124,16 @@ impl Store {
         self.0.publish_small(files, supplier)
     }
 
-    /// Returns what this supplier would have to bring for a model to be whole. Nothing missing is also the proof that
-    /// this supplier may have the bytes.
+    /// Returns what this supplier would have to bring for a model to be whole.
     pub fn missing(&self, manifest: &Manifest, supplier: &Supplier) -> Missing {
         self.0.index().missing(manifest, supplier)
+    }
+
+    /// Returns whether a model is whole and this supplier may have every file of it. To be asked before a view is leased
+    /// on a tenant's behalf: that a model is listed says only that somebody brought it.
+    pub fn holds(&self, key: &ModelKey, supplier: &Supplier) -> bool {
+        let index = self.0.index();
+        index.model(key).is_some_and(|model| index.missing(&model.manifest, supplier).files.is_empty())
     }
 
     /// Records a model as whole.
@@ -192,7 +198,7 @@ impl Store {
     }
 
     /// Leases a view, made when it is not there yet. The caller has proven that who will see it may read the model:
-    /// with [`Store::missing`], and with a grant.
+    /// with [`Store::holds`], and with a grant.
     ///
     /// # Errors
     /// [`ViewError`] by condition.

@@ -4,83 +4,33 @@
 //! removed is not; every model that is listed is whole and sound; every extent whose write was acknowledged is there.
 //! `LARDER_CRASH_SEED` runs one seed; otherwise they follow on from `PROPTEST_RNG_SEED`, 500 times the test factor.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod check;
+mod known;
+mod models;
+mod tally;
 
-use base::{ByteSize, Clock, Disk, DiskCall, Entropy, EntryKind, FaultyDisk};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use base::{ByteSize, Clock, Disk, DiskCall, Entropy, FaultyDisk};
 use store::{
-    BlobWriter, Claim, ClaimError, ExtentIndex, FinishError, HubStanding, RemoveModelError, Store, Supplier,
-    ViewError, ViewLease, ViewSpec, WriteExtentError,
+    BlobWriter, Claim, ClaimError, ExtentIndex, FinishError, HubStanding, Store, Supplier, ViewLease,
+    WriteExtentError,
 };
-use types::{Digest, Manifest, ModelKey};
+use types::{Digest, Manifest};
 
 use crate::pool::{self, Algorithm, Sample};
+use known::{Known, PartialKey, partial_key};
+use tally::{NamedSeed, Tally};
 
 const SEEDS: u32 = 500;
 const STEPS: u64 = 70;
 const ROOT: &str = "/store";
-
-/// What a seed went through, to tell that the test tests something.
-#[derive(Debug, Default)]
-struct Tally {
-    power_losses: u64,
-    kills: u64,
-    published: u64,
-    mismatches: u64,
-    extents_resumed: u64,
-    models: u64,
-    removed: u64,
-    views: u64,
-    views_found_again: u64,
-    full: u64,
-    failed: u64,
-}
-
-/// The key under which partial bytes are shared.
-type PartialKey = (Option<String>, Digest);
-
-fn partial_key(supplier: &Supplier, digest: Digest) -> PartialKey {
-    match supplier.standing {
-        HubStanding::Trusted => (None, digest),
-        HubStanding::Untrusted => (Some(supplier.tenant.to_string()), digest),
-    }
-}
 
 struct OpenWriter {
     writer: BlobWriter,
     sample: usize,
     supplier: Supplier,
     spoiled: bool,
-}
-
-/// What must hold, whatever happened since.
-#[derive(Default)]
-struct Known {
-    blobs: BTreeSet<Digest>,
-    suppliers: BTreeSet<(Digest, Supplier)>,
-    models: BTreeSet<ModelKey>,
-    gone: BTreeSet<ModelKey>,
-    extents: BTreeMap<PartialKey, BTreeSet<ExtentIndex>>,
-    /// Partial files that hold wrong bytes for sure: whoever finishes them must be told.
-    wrong: BTreeSet<PartialKey>,
-    /// Partial files that may hold wrong bytes.
-    perhaps_wrong: BTreeSet<PartialKey>,
-}
-
-impl Known {
-    fn holds_none_of(&self, key: &PartialKey, missing: &[ExtentIndex]) -> bool {
-        self.extents.get(key).is_none_or(|extents| missing.iter().all(|index| !extents.contains(index)))
-    }
-
-    /// Nothing is sure any more of a partial file.
-    fn forget_partial(&mut self, key: &PartialKey) {
-        self.extents.remove(key);
-        self.wrong.remove(key);
-    }
 }
 
 struct World {
@@ -118,44 +68,6 @@ fn nothing_wrong_is_ever_seen_and_nothing_acknowledged_is_lost() {
 /// Returns where to begin: the seed of the whole run, which is printed, or zero.
 fn first_seed() -> u64 {
     std::env::var("PROPTEST_RNG_SEED").map_or(0, |text| text.parse::<u64>().unwrap() >> 1)
-}
-
-/// Tells which seed it was when its run panics.
-struct NamedSeed(u64);
-
-impl Drop for NamedSeed {
-    fn drop(&mut self) {
-        eprintln!("failing seed: LARDER_CRASH_SEED={}", self.0);
-    }
-}
-
-impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 11] {
-        [
-            &mut self.power_losses,
-            &mut self.kills,
-            &mut self.published,
-            &mut self.mismatches,
-            &mut self.extents_resumed,
-            &mut self.models,
-            &mut self.removed,
-            &mut self.views,
-            &mut self.views_found_again,
-            &mut self.full,
-            &mut self.failed,
-        ]
-    }
-
-    fn add(&mut self, other: &Self) {
-        let mut other = Self { ..*other };
-        for (sum, number) in self.numbers().into_iter().zip(other.numbers()) {
-            *sum += *number;
-        }
-    }
-
-    fn all_happened(&self) -> bool {
-        Self { ..*self }.numbers().into_iter().all(|number| *number > 0)
-    }
 }
 
 impl World {
@@ -270,16 +182,6 @@ impl World {
         }
         let open = self.writers.swap_remove(before);
         self.finish_writer(open);
-    }
-
-    fn bring_model(&mut self) {
-        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
-        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
-        for file in self.store().missing(&manifest, &supplier).files {
-            let place = self.samples.iter().position(|sample| sample.file == file).unwrap();
-            self.bring(place, &supplier);
-        }
-        self.publish_model_for(&manifest, &supplier);
     }
 
     fn plan_error(&mut self) {
@@ -509,114 +411,6 @@ impl World {
         }
     }
 
-    fn publish_model(&mut self) {
-        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
-        let supplier = self.suppliers[self.pick(self.suppliers.len())].clone();
-        self.publish_model_for(&manifest, &supplier);
-    }
-
-    fn publish_model_for(&mut self, manifest: &Manifest, supplier: &Supplier) {
-        let missing = self.store().missing(manifest, supplier);
-        let outcome = self.store().publish_model(manifest, supplier);
-        self.known.gone.remove(manifest.key());
-        match outcome {
-            Ok(model) => {
-                assert!(missing.files.is_empty(), "a model was published without {:?}", missing.files);
-                assert_eq!(model.manifest, *manifest);
-                self.known.models.insert(manifest.key().clone());
-                self.known.blobs.extend(manifest.files().iter().map(|file| file.digest));
-                self.tally.models += 1;
-            }
-            Err(store::PublishModelError::Missing(_)) => assert!(!missing.files.is_empty()),
-            Err(store::PublishModelError::Disk(_)) => self.tally.failed += 1,
-        }
-    }
-
-    fn remove_model(&mut self) {
-        let key = self.manifests[self.pick(self.manifests.len())].key().clone();
-        let leased = self.leases.iter().any(|lease| lease.spec().key == key);
-        match self.store().remove(&key) {
-            Ok(_) => {
-                assert!(!leased, "a leased model was removed");
-                self.forget_model(&key);
-                self.known.gone.insert(key);
-                self.tally.removed += 1;
-            }
-            Err(RemoveModelError::NotHere(_)) => assert!(!self.known.models.contains(&key)),
-            Err(RemoveModelError::InUse(_)) => {}
-            Err(RemoveModelError::Disk(_)) => {
-                self.tally.failed += 1;
-                self.forget_model(&key);
-            }
-        }
-    }
-
-    /// Nothing is sure any more of a model and of what it alone names.
-    fn forget_model(&mut self, key: &ModelKey) {
-        self.known.models.remove(key);
-        let named = |manifest: &&Manifest| self.known.models.contains(manifest.key());
-        let kept: BTreeSet<Digest> = self
-            .manifests
-            .iter()
-            .filter(named)
-            .flat_map(|manifest| manifest.files().iter().map(|file| file.digest))
-            .collect();
-        let manifest = self.manifests.iter().find(|manifest| manifest.key() == key).unwrap();
-        for digest in manifest.files().iter().map(|file| file.digest).filter(|digest| !kept.contains(digest))
-        {
-            self.known.blobs.remove(&digest);
-            self.known.suppliers.retain(|(known, _)| *known != digest);
-        }
-    }
-
-    fn view(&mut self) {
-        let manifest = self.manifests[self.pick(self.manifests.len())].clone();
-        let mut spec = ViewSpec { key: manifest.key().clone(), refs: BTreeSet::new() };
-        if self.below(2) == 0 {
-            spec.refs.insert("v1/stable".parse().unwrap());
-        }
-        let folder = Path::new(ROOT).join("views").join(spec.id().to_string());
-        let stood = self.disk.spare(|| self.disk.metadata(&folder)).is_ok();
-        match self.store().view(&spec) {
-            Ok(lease) => {
-                self.tally.views += 1;
-                self.tally.views_found_again += u64::from(stood);
-                if self.disk.has_power() {
-                    self.check_view(&lease, &manifest);
-                }
-                self.leases.push(lease);
-            }
-            Err(ViewError::NotHere(_)) => assert!(!self.known.models.contains(manifest.key())),
-            Err(ViewError::Disk(_)) => self.tally.failed += 1,
-            Err(ViewError::Refs(clash)) => panic!("{clash}"),
-        }
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.disk.spare(|| self.disk.read(path, 1 << 20))
-    }
-
-    fn check_view(&self, lease: &ViewLease, manifest: &Manifest) {
-        let commit = manifest.key().commit.to_string();
-        for name in lease.spec().refs.iter().map(types::Revision::as_str).chain(["main"]) {
-            assert_eq!(self.read(&lease.path().join("refs").join(name)).unwrap(), commit.as_bytes());
-        }
-        for file in manifest.files() {
-            let link = lease.path().join("snapshots").join(&commit).join(file.path.as_str());
-            let target = self.disk.spare(|| self.disk.read_link(&link)).unwrap();
-            assert_eq!(target, PathBuf::from(format!("../../blobs/{}", file.digest)));
-            let bytes = self.read(&lease.path().join("blobs").join(file.digest.to_string())).unwrap();
-            assert_eq!(pool::digest(algorithm_of(&file.digest), &bytes), file.digest);
-        }
-    }
-
-    fn drop_lease(&mut self) {
-        if !self.leases.is_empty() {
-            let at = self.pick(self.leases.len());
-            drop(self.leases.swap_remove(at));
-        }
-    }
-
     fn lose_power(&mut self) {
         self.tally.power_losses += 1;
         let found = self.disk.lose_power();
@@ -664,102 +458,5 @@ impl World {
             }
         }
         panic!("the store does not open");
-    }
-
-    fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let name = digest.to_string();
-        self.read(&Path::new(ROOT).join("blobs").join(&name[..2]).join(&name)).ok()
-    }
-
-    /// Checks everything that must hold of a store that was just opened.
-    fn check(&self) {
-        let store = self.store();
-        let mut here = BTreeSet::new();
-        for fan in self.disk.list(&Path::new(ROOT).join("blobs")).unwrap() {
-            let folder = Path::new(ROOT).join("blobs").join(fan.name);
-            for entry in self.disk.list(&folder).unwrap() {
-                let digest: Digest = entry.name.parse().expect("only blobs stand among blobs");
-                let bytes = self.read(&folder.join(&entry.name)).unwrap();
-                let meta = self.disk.metadata(&folder.join(&entry.name)).unwrap();
-                assert_eq!(pool::digest(algorithm_of(&digest), &bytes), digest, "a wrong blob is visible");
-                assert_eq!((entry.kind, meta.mode), (EntryKind::File, 0o444));
-                here.insert(digest);
-            }
-        }
-        assert!(self.known.blobs.is_subset(&here), "published blobs are lost");
-        let listed: BTreeSet<ModelKey> =
-            store.list().iter().map(|model| model.manifest.key().clone()).collect();
-        assert!(self.known.models.is_subset(&listed), "published models are lost");
-        assert!(self.known.gone.is_disjoint(&listed), "removed models are back");
-        for key in &listed {
-            assert!(store.verify(key).unwrap().is_sound(), "{key} is not sound");
-        }
-        for (digest, supplier) in &self.known.suppliers {
-            let sample = self.samples.iter().find(|sample| sample.file.digest == *digest).unwrap();
-            let one = pool::manifest("huggingface!org/any", 9, &[sample]);
-            assert!(
-                store.missing(&one, supplier).files.is_empty(),
-                "{supplier:?} has to bring {digest} again"
-            );
-        }
-        for scratch in ["building", "trash"] {
-            assert_eq!(self.disk.list(&Path::new(ROOT).join(scratch)).unwrap(), []);
-        }
-    }
-
-    /// A store that came through all this can still do its work, and gives everything back.
-    fn bring_everything(&mut self) {
-        while !self.disk.has_power() {
-            self.lose_power();
-        }
-        self.disk = self.disk.kill_process();
-        self.writers.clear();
-        self.leases.clear();
-        self.store = None;
-        self.disk.set_capacity(ByteSize(u64::MAX));
-        self.reopen();
-        let store = self.store();
-        store.sweep_views(&BTreeSet::new()).unwrap();
-        let supplier = self.suppliers[0].clone();
-        for manifest in self.manifests.clone() {
-            for sample in &self.samples {
-                match store.claim(&sample.file, &supplier).unwrap() {
-                    Claim::Present => continue,
-                    Claim::Busy(_) => panic!("nobody writes"),
-                    Claim::Write(writer) => drop(writer),
-                }
-                bring_despite_spoils(&store, sample, &supplier);
-            }
-            store.publish_model(&manifest, &supplier).unwrap();
-        }
-        for manifest in &self.manifests {
-            drop(store.view(&ViewSpec { key: manifest.key().clone(), refs: BTreeSet::new() }).unwrap());
-            store.remove(manifest.key()).unwrap();
-        }
-        assert_eq!(store.disk_usage().unwrap().blobs, store.disk_usage().unwrap().unreferenced);
-        assert_eq!(self.disk.list(&Path::new(ROOT).join("views")).unwrap(), []);
-    }
-}
-
-/// Brings a file whose partial bytes may be wrong: these are refused once, then it begins anew.
-fn bring_despite_spoils(store: &Store, sample: &Sample, supplier: &Supplier) {
-    for _ in 0..3 {
-        let writer = pool::writer(store, sample, supplier);
-        for index in writer.missing_extents() {
-            writer.write_extent(index, sample.extent(&writer, index)).unwrap();
-        }
-        match writer.finish() {
-            Ok(_) => return,
-            Err(FinishError::Mismatch(_) | FinishError::Missing(_)) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("{} can't be brought", sample.file.path);
-}
-
-fn algorithm_of(digest: &Digest) -> Algorithm {
-    match digest {
-        Digest::Sha256(_) => Algorithm::Sha256,
-        Digest::GitSha1(_) => Algorithm::GitSha1,
     }
 }

@@ -36,6 +36,10 @@ fn a_tenant_with_a_hub_of_its_own_brings_what_is_here_already() {
     assert!(pool::is_present(&store, &secret, &pool::trusted("tn_carl")));
     assert!(!pool::is_present(&store, &secret, &pool::untrusted("tn_carl")));
     store.publish_model(&listed_by_bert, &bert).unwrap();
+    // That a model is listed does not say that everyone may have it.
+    assert!(store.holds(listed_by_bert.key(), &bert));
+    assert!(!store.holds(listed_by_bert.key(), &pool::untrusted("tn_carl")));
+    assert!(!store.holds(pool::manifest("huggingface!org/other", 1, &[&secret]).key(), &anna));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What an endpoint waits for, in words.
 
+use std::collections::BTreeMap;
+
 use api::{FetchView, ModelState, WaitView};
-use scheduler::{Wait, WorkerState};
+use scheduler::{Unfit, Wait, WorkerState};
 use types::{EndpointId, Fault, HostId, ModelKey, WorkerId};
 
 use super::Owner;
@@ -36,9 +38,8 @@ impl Owner {
             Wait::CrashPause { fault, until, .. } => {
                 WaitView { fault: Some(fault.clone()), retry_at: Some(until.to_rfc3339()), ..plain(&reason) }
             }
-            Wait::ScalerDelay { .. } | Wait::Host | Wait::Maximum { .. } | Wait::NormalPriority => {
-                plain(&reason)
-            }
+            Wait::Host => plain(&format!("{reason}{}", unfit_words(&report.others))),
+            Wait::ScalerDelay { .. } | Wait::Maximum { .. } | Wait::NormalPriority => plain(&reason),
         })
     }
 
@@ -92,4 +93,30 @@ fn is_failing(wait: &Wait) -> bool {
 
 fn plain(reason: &str) -> WaitView {
     WaitView { reason: reason.to_owned(), worker_id: None, fetch: None, fault: None, retry_at: None }
+}
+
+/// Returns why hosts can't take a worker, each reason with how many hosts it keeps away.
+fn unfit_words(others: &BTreeMap<Unfit, u32>) -> String {
+    let reasons: Vec<String> = others
+        .iter()
+        .map(|(unfit, count)| {
+            let hosts = if *count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
+            format!("{hosts}: {}", unfit.as_str())
+        })
+        .collect();
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_hosts_are_counted() {
+        let check = |others: &[(Unfit, u32)], expected: &str| {
+            assert_eq!(unfit_words(&others.iter().copied().collect()), expected);
+        };
+        check(&[], "");
+        check(&[(Unfit::GpuCount, 1), (Unfit::Away, 2)], " (2 hosts: away; 1 host: has too few GPUs)");
+    }
 }

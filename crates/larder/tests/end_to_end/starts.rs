@@ -47,7 +47,7 @@ async fn a_handler_that_never_pings_is_ended_explained_and_not_billed() {
     let fault = reason(&system, &job).await;
     assert_eq!(fault["code"], "handler-never-pinged", "{fault}");
     assert!(fault["message"].as_str().unwrap().contains("did not report once"), "{fault}");
-    assert!(fault["hint"].as_str().unwrap().contains("init timeout"), "{fault}");
+    assert!(fault["hint"].as_str().unwrap().contains("--init-timeout"), "{fault}");
     let (_, endpoint) = system.request("GET", "/api/v2/serverless/silent", None).await;
     assert_eq!(endpoint["waiting"]["fault"]["code"], "handler-never-pinged", "{endpoint}");
     let workers = system.larder(&["worker", "list"]);

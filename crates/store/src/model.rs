@@ -248,8 +248,10 @@ fn verify_blob(disk: &Arc<dyn Disk>, path: &Path, file: &ManifestFile) -> FileVe
 
 fn hash_file(disk: &Arc<dyn Disk>, path: &Path, file: &ManifestFile) -> io::Result<Digest> {
     let open = disk.open(path, Access::Read)?;
-    let mut hasher = ContentHasher::like(&file.digest, open.len()?);
-    let mut buffer = vec![0; VERIFY_BYTES];
+    let len = open.len()?;
+    let mut hasher = ContentHasher::like(&file.digest, len);
+    // At least one byte, or a read could not tell the end.
+    let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).clamp(1, VERIFY_BYTES)];
     let mut offset = 0;
     loop {
         match open.read_at(&mut buffer, offset)? {

@@ -138,60 +138,90 @@ impl Inner {
     }
 
     /// Gives synced files their names as blobs, makes those durable, and announces them.
+    ///
+    /// Who brought them is on record before they are here: that is true in any case, and a disk that has no room for
+    /// the line then says so while the partial file still stands. What did get its name is announced even when
+    /// something failed after that: it is verified, and a model's record makes its name durable once more.
     fn publish_all(&self, files: &[Verified], supplier: &Supplier) -> Result<(), DiskTrouble> {
         let mut publication = self.publication();
-        let placements: Vec<Placement> = {
+        let files: Vec<(&Verified, Placement)> = {
             let index = self.index();
-            files.iter().map(|file| index.placement(&file.digest, file.size, supplier)).collect()
+            files.iter().map(|file| (file, index.placement(&file.digest, file.size, supplier))).collect()
         };
-        let mut fans = BTreeSet::new();
-        for (file, placement) in files.iter().zip(&placements) {
-            match placement {
-                Placement::Put | Placement::Replace => {
-                    let name = self.layout.blob(&file.digest);
-                    let renamed = self.disk.rename(&file.path, &name);
-                    renamed.map_err(|error| DiskTrouble::new("publishing", &name, error))?;
-                    fans.insert(first_byte(&file.digest));
-                }
-                Placement::Keep => {
-                    remove_if_there(&self.disk, &file.path)?;
-                    if !publication.synced_fans.contains(&first_byte(&file.digest)) {
-                        fans.insert(first_byte(&file.digest));
-                    }
-                }
-            }
+        let lines = files.iter().filter_map(|(file, placement)| self.line_before(file, *placement, supplier));
+        self.record_suppliers(&mut publication, &lines.collect::<Vec<_>>())?;
+        let mut placed = Vec::with_capacity(files.len());
+        let named = files.into_iter().try_for_each(|(file, placement)| {
+            self.place(file, placement)?;
+            placed.push((file, placement));
+            Ok(())
+        });
+        let kept_durable = |file: &Verified, placement| {
+            placement == Placement::Keep && publication.synced_fans.contains(&first_byte(&file.digest))
+        };
+        let unsynced = placed.iter().filter(|(file, placement)| !kept_durable(file, *placement));
+        let fans = unsynced.map(|(file, _)| first_byte(&file.digest)).collect();
+        let synced = self.sync_fans(&mut publication, &fans);
+        let replaced = placed.iter().filter(|(_, placement)| *placement == Placement::Replace);
+        let lines: Vec<_> = replaced.map(|(file, _)| brought(file, supplier)).collect();
+        let recorded = self.record_suppliers(&mut publication, &lines);
+        for (file, placement) in placed {
+            let is_known = recorded.is_ok() || placement != Placement::Replace;
+            self.announce(file, placement, is_known.then_some(supplier));
         }
-        self.sync_fans(&mut publication, &fans)?;
-        let mut lines = Vec::new();
-        for (file, placement) in files.iter().zip(&placements) {
-            let brought = SupplierLine::Brought { blob: file.digest, by: supplier.clone() };
-            match placement {
-                Placement::Put => lines.push(brought),
-                Placement::Keep if self.knows(&file.digest, supplier) => {}
-                Placement::Keep => lines.push(brought),
-                Placement::Replace => lines.extend([SupplierLine::Gone { blob: file.digest }, brought]),
-            }
-        }
-        let appended = publication.suppliers.append(&lines);
-        appended.map_err(|error| DiskTrouble::new("writing", self.layout.suppliers(), error))?;
-        let mut index = self.index();
-        for (file, placement) in files.iter().zip(&placements) {
-            let before = match placement {
-                Placement::Keep => index.blob(&file.digest).map(|blob| blob.suppliers.clone()),
-                Placement::Put | Placement::Replace => {
-                    self.counters.add_published(file.size);
-                    None
-                }
-            };
-            let mut suppliers = before.unwrap_or_default();
-            suppliers.insert(supplier.clone());
-            index.insert_blob(file.digest, file.size, suppliers);
-        }
-        Ok(())
+        named.and(synced).and(recorded)
     }
 
-    fn knows(&self, digest: &Digest, supplier: &Supplier) -> bool {
-        self.index().blob(digest).is_some_and(|blob| blob.suppliers.contains(supplier))
+    /// Returns what is to be on record before a file gets its name. Bytes that replace others are first nobody's:
+    /// else those that still stand could pass for the new ones.
+    fn line_before(
+        &self,
+        file: &Verified,
+        placement: Placement,
+        supplier: &Supplier,
+    ) -> Option<SupplierLine> {
+        let is_known =
+            || self.index().blob(&file.digest).is_some_and(|blob| blob.suppliers.contains(supplier));
+        match placement {
+            Placement::Put => Some(brought(file, supplier)),
+            Placement::Keep => (!is_known()).then(|| brought(file, supplier)),
+            Placement::Replace => Some(SupplierLine::Gone { blob: file.digest }),
+        }
+    }
+
+    fn record_suppliers(
+        &self,
+        publication: &mut Publication,
+        lines: &[SupplierLine],
+    ) -> Result<(), DiskTrouble> {
+        let appended = publication.suppliers.append(lines);
+        appended.map_err(|error| DiskTrouble::new("writing", self.layout.suppliers(), error))
+    }
+
+    fn place(&self, file: &Verified, placement: Placement) -> Result<(), DiskTrouble> {
+        match placement {
+            Placement::Put | Placement::Replace => {
+                let name = self.layout.blob(&file.digest);
+                let renamed = self.disk.rename(&file.path, &name);
+                renamed.map_err(|error| DiskTrouble::new("publishing", name, error))
+            }
+            Placement::Keep => remove_if_there(&self.disk, &file.path),
+        }
+    }
+
+    fn announce(&self, file: &Verified, placement: Placement, supplier: Option<&Supplier>) {
+        let mut index = self.index();
+        let mut suppliers = match placement {
+            Placement::Keep => {
+                index.blob(&file.digest).map(|blob| blob.suppliers.clone()).unwrap_or_default()
+            }
+            Placement::Put | Placement::Replace => {
+                self.counters.add_published(file.size);
+                BTreeSet::new()
+            }
+        };
+        suppliers.extend(supplier.cloned());
+        index.insert_blob(file.digest, file.size, suppliers);
     }
 
     /// Makes the names in these folders of blobs durable.
@@ -200,6 +230,8 @@ impl Inner {
         publication: &mut Publication,
         fans: &BTreeSet<u8>,
     ) -> Result<(), DiskTrouble> {
+        // Should it fail, the next one who relies on them tries again.
+        publication.synced_fans.retain(|fan| !fans.contains(fan));
         if fans.len() > SINGLE_SYNCS_MAX {
             let blobs = self.layout.blobs();
             let synced = self.disk.sync_file_system(&blobs);
@@ -236,4 +268,8 @@ impl Inner {
     pub(crate) fn scratch(&self, folder: &Path) -> PathBuf {
         folder.join(self.next_scratch.fetch_add(1, Ordering::Relaxed).to_string())
     }
+}
+
+fn brought(file: &Verified, supplier: &Supplier) -> SupplierLine {
+    SupplierLine::Brought { blob: file.digest, by: supplier.clone() }
 }

@@ -15,7 +15,7 @@ mod plan;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -239,11 +239,13 @@ pub(crate) fn find(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Vec<ViewSpec
     let mut found = Vec::new();
     for entry in entries {
         let path = folder.join(&entry.name);
-        let spec = disk
-            .read(&path.join(SPEC_NAME), SPEC_BYTES_MAX)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<ViewSpec>(&bytes).ok())
-            .filter(|spec| spec.id().to_string() == entry.name);
+        let spec = match disk.read(&path.join(SPEC_NAME), SPEC_BYTES_MAX) {
+            Ok(bytes) => serde_json::from_slice::<ViewSpec>(&bytes).ok(),
+            Err(error) if is_no_view(&error) => None,
+            // A worker may be using it.
+            Err(error) => return Err(DiskTrouble::new("reading", path, error)),
+        };
+        let spec = spec.filter(|spec| spec.id().to_string() == entry.name);
         match (spec, entry.kind) {
             (Some(spec), _) => found.push(spec),
             (None, EntryKind::Folder) => {
@@ -255,6 +257,13 @@ pub(crate) fn find(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Vec<ViewSpec
         }
     }
     Ok(found)
+}
+
+fn is_no_view(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Leases a view, made or checked first where that is needed.
@@ -293,7 +302,9 @@ fn make_on_disk(store: &Inner, id: ViewId, spec: &ViewSpec, before: SlotState) -
             return Ok(());
         }
         tracing::warn!(view = %id, "a view has holes, as after a power loss, and is made anew");
-        throw_away(store, id)?;
+        if let Some(trash) = take_away(store, id)? {
+            delete(store, &trash);
+        }
     }
     Ok(build::build(store, &path, &plan)?)
 }
@@ -307,24 +318,29 @@ pub(crate) fn sweep(store: &Inner, keep: &BTreeSet<ViewId>) -> Result<usize, Dis
     Ok(count)
 }
 
-/// Removes a view that this caller has the right to remove.
+/// Removes a view that this caller has the right to remove. Who waits for its place has it before all is deleted.
 fn remove(store: &Inner, id: ViewId) -> Result<(), DiskTrouble> {
-    let thrown = throw_away(store, id);
-    store.views.settle(id, thrown.is_err().then_some(SlotState::Found));
-    thrown
-}
-
-/// Takes a view out of its place at once, then deletes it.
-fn throw_away(store: &Inner, id: ViewId) -> Result<(), DiskTrouble> {
-    let path = store.layout.view(id);
-    let trash: PathBuf = store.scratch(&store.layout.trash());
-    match store.disk.rename(&path, &trash) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(DiskTrouble::new("removing", path, error)),
-    }
-    if let Err(error) = store.disk.remove_tree(&trash) {
-        tracing::warn!(path = %trash.display(), %error, "a view that is gone takes room until the next open");
+    let taken = take_away(store, id);
+    store.views.settle(id, taken.is_err().then_some(SlotState::Found));
+    if let Some(trash) = taken? {
+        delete(store, &trash);
     }
     Ok(())
+}
+
+/// Moves a view out of its place, if it is there, and returns where to.
+fn take_away(store: &Inner, id: ViewId) -> Result<Option<PathBuf>, DiskTrouble> {
+    let path = store.layout.view(id);
+    let trash = store.scratch(&store.layout.trash());
+    match store.disk.rename(&path, &trash) {
+        Ok(()) => Ok(Some(trash)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DiskTrouble::new("removing", path, error)),
+    }
+}
+
+fn delete(store: &Inner, trash: &Path) {
+    if let Err(error) = store.disk.remove_tree(trash) {
+        tracing::warn!(path = %trash.display(), %error, "a view that is gone takes room until the next open");
+    }
 }

@@ -9,7 +9,7 @@
 //! A sync that failed poisons the writer: the kernel may have dropped any page, so nothing of the file is believed.
 
 use std::{
-    fmt,
+    fmt, io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
 };
@@ -224,9 +224,13 @@ impl BlobWriter {
             self.extents().fate = Fate::Discard;
             return Err(DiskTrouble::new("syncing", path, error).into());
         }
-        let published = self.store.publish_verified(&self.file, &self.supplier, path)?;
-        self.extents().fate = Fate::Published;
-        Ok(published)
+        let published = self.store.publish_verified(&self.file, &self.supplier, path);
+        // It may have got its name although something failed after that.
+        let has_moved = || disk.metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if published.is_ok() || has_moved() {
+            self.extents().fate = Fate::Published;
+        }
+        Ok(published?)
     }
 
     /// Hashes what is left and returns the digest of the whole file.
@@ -312,11 +316,12 @@ impl BlobWriter {
     /// Gives an extent on the disk piece by piece to `take`. Returns whether it is what was written.
     fn read_back(&self, index: ExtentIndex, crc: u32, mut take: impl FnMut(&[u8])) -> bool {
         let range = self.extent_range(index);
-        let mut buffer = vec![0; READ_BYTES];
+        let left = |offset| usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; READ_BYTES.min(left(range.start))];
         let mut actual = 0;
         let mut offset = range.start;
         while offset < range.end {
-            let wanted = buffer.len().min(usize::try_from(range.end - offset).unwrap_or(usize::MAX));
+            let wanted = buffer.len().min(left(offset));
             let read = match self.partial.file.read_at(&mut buffer[..wanted], offset) {
                 Ok(0) => return false,
                 Ok(read) => read,

@@ -39,7 +39,9 @@ fn room_for_the_whole_file_is_asked_for_first() {
     let error = writer.finish().unwrap_err();
     assert!(matches!(error, FinishError::Disk(DiskTrouble::Full(_))), "{error}");
     disk.set_capacity(ByteSize(u64::MAX));
-    pool::bring(&store, &large, &supplier);
+    let writer = pool::writer(&store, &large, &supplier);
+    assert_eq!(writer.missing_extents(), []);
+    writer.finish().unwrap();
 }
 
 #[test]
@@ -84,4 +86,26 @@ fn a_failed_sync_gives_the_partial_file_up() {
     pool::bring(&store, &sample, &supplier);
     let found: Arc<dyn Disk> = Arc::new(disk.lose_power());
     assert!(pool::is_present(&pool::open(&found, Path::new("/store")), &sample, &supplier));
+}
+
+#[test]
+fn a_blob_whose_name_could_not_be_synced_is_not_fetched_again() {
+    let disk = FaultyDisk::new(4);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let store = pool::open(&shared, Path::new("/store"));
+    let supplier = pool::trusted("tn_a");
+    let sample = pool::sample(&Entropy::seeded(4), "weights.bin", Algorithm::Sha256, 20_000);
+    let manifest = pool::manifest("huggingface!org/name", 1, &[&sample]);
+    let writer = pool::writer(&store, &sample, &supplier);
+    for index in writer.missing_extents() {
+        writer.write_extent(index, sample.extent(&writer, index)).unwrap();
+    }
+    disk.fail(DiskCall::SyncFolder, 0);
+    assert_eq!(writer.finish().unwrap_err().fault().code, ErrorCode::DiskError);
+    assert!(pool::is_present(&store, &sample, &supplier));
+    assert_eq!(store.disk_usage().unwrap().partial, ByteSize(0));
+    // The record makes the name durable after all.
+    store.publish_model(&manifest, &supplier).unwrap();
+    let found: Arc<dyn Disk> = Arc::new(disk.lose_power_and_all_unsynced());
+    assert_eq!(pool::open(&found, Path::new("/store")).list().len(), 1);
 }

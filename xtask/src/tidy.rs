@@ -74,7 +74,7 @@ fn check_floors(root: &Path, faults: &mut Vec<String>) -> Result<()> {
                     ));
                 }
                 _ if dependency == "testkit" => {
-                    faults.push(format!("crates/{name}: links testkit into the product"))
+                    faults.push(format!("crates/{name}: links testkit into the product"));
                 }
                 _ if dependency == "axum"
                     && !["web", "server", "agent", "hub-server"].contains(&name.as_str()) =>

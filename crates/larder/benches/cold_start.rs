@@ -3,6 +3,8 @@
 //! Each round sends one request to an endpoint whose worker was scaled to zero and reads the start's own timeline. Beside
 //! it, in the same run: a bare `unshare` with an exec, and the SDK's own import, which no server can shorten.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't go on stops")]
+
 use std::{
     collections::BTreeMap,
     fs,

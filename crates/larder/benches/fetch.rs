@@ -4,6 +4,8 @@
 //! preallocated files, SHA-256, sync) without any of what makes it safe; and `hf download`, when the tests' Python
 //! environment is prepared. Only ratios mean something: machines differ, and so does one machine over a day.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't go on stops")]
+
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},

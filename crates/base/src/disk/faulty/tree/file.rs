@@ -108,7 +108,7 @@ impl FileBytes {
                 (Fate::Lost, _) => {}
                 (Fate::Kept, Change::Write { offset, bytes }) => apply_write(&mut found, offset, &bytes),
                 (Fate::Torn, Change::Write { offset, bytes }) => {
-                    tear_write(&mut found, offset, &bytes, entropy)
+                    tear_write(&mut found, offset, &bytes, entropy);
                 }
                 (Fate::Kept | Fate::Torn, Change::Length(len)) => found.resize(len, 0),
             }

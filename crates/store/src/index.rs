@@ -56,6 +56,12 @@ impl Index {
         self.blobs.insert(digest, BlobEntry { size, suppliers });
     }
 
+    pub(crate) fn forget_suppliers(&mut self, digest: &Digest) {
+        if let Some(blob) = self.blobs.get_mut(digest) {
+            blob.suppliers.clear();
+        }
+    }
+
     pub(crate) fn remove_blob(&mut self, digest: &Digest) -> Option<BlobEntry> {
         self.blobs.remove(digest)
     }

@@ -150,6 +150,10 @@ impl Inner {
         };
         let lines = files.iter().filter_map(|(file, placement)| self.line_before(file, *placement, supplier));
         self.record_suppliers(&mut publication, &lines.collect::<Vec<_>>())?;
+        for (file, _) in files.iter().filter(|(_, placement)| *placement == Placement::Replace) {
+            // In step with the log, also when the rename fails.
+            self.index().forget_suppliers(&file.digest);
+        }
         let mut placed = Vec::with_capacity(files.len());
         let named = files.into_iter().try_for_each(|(file, placement)| {
             self.place(file, placement)?;

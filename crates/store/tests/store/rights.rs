@@ -1,6 +1,8 @@
 //! Who may have bytes that are here: knowing a digest is no right.
 
-use base::{ByteSize, Entropy};
+use std::{path::Path, sync::Arc};
+
+use base::{ByteSize, Disk, DiskCall, Entropy, FaultyDisk};
 use store::{Claim, ExtentIndex, HubStanding, PublishModelError, Supplier};
 
 use crate::pool::{self, Algorithm};
@@ -113,4 +115,38 @@ fn a_removed_blob_forgets_who_brought_it() {
     assert!(!pool::is_present(&store, &weights, &bert));
     drop(store);
     assert!(!pool::is_present(&pool::open(&disk, root.path()), &weights, &bert));
+}
+
+#[test]
+fn what_is_known_of_suppliers_and_what_is_on_record_stay_in_step_when_the_disk_fails() {
+    let root = Path::new("/store");
+    let entropy = Entropy::seeded(6);
+    let (anna, bert) = (pool::trusted("tn_anna"), pool::untrusted("tn_bert"));
+    let first = pool::sample(&entropy, "a.bin", Algorithm::Sha256, 100);
+    let code = pool::sample(&entropy, "code.py", Algorithm::GitSha1, 200);
+    let manifest = pool::manifest("10.0.0.1:80!org/name", 1, &[&first, &code]);
+    let batch = |samples: [&pool::Sample; 2]| {
+        samples.iter().map(|sample| (sample.file.clone(), sample.bytes.clone())).collect::<Vec<_>>()
+    };
+    // A removal that fails at its first or second blob, and a replacement whose rename fails.
+    for (call, skip) in [(DiskCall::Remove, 1), (DiskCall::Remove, 2), (DiskCall::Rename, 0)] {
+        let disk = FaultyDisk::new(6);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let store = pool::open(&shared, root);
+        store.publish_small(batch([&first, &code]), &bert).unwrap();
+        store.publish_model(&manifest, &bert).unwrap();
+        disk.fail(call, skip);
+        if call == DiskCall::Remove {
+            store.remove(manifest.key()).unwrap_err();
+        } else {
+            store.publish_small(batch([&first, &code]), &anna).unwrap_err();
+        }
+        store.publish_small(batch([&first, &code]), &bert).unwrap();
+        drop(store);
+        let found: Arc<dyn Disk> = Arc::new(disk.lose_power_and_all_unsynced());
+        let store = pool::open(&found, root);
+        for sample in [&first, &code] {
+            assert!(pool::is_present(&store, sample, &bert), "{call:?} {skip}: {}", sample.file.path);
+        }
+    }
 }

@@ -208,7 +208,10 @@ impl Host {
         for order in &desired.workers {
             if !self.parts.workers.contains_key(&order.worker) {
                 let missing = order.views.iter().map(|view| &view.key);
-                let missing = missing.filter(|key| !self.parts.models.is_ready(key)).cloned().collect();
+                let missing = missing
+                    .filter(|key| !self.parts.models.is_ready(key, &desired.models))
+                    .cloned()
+                    .collect();
                 self.parts.workers.insert(order.worker.clone(), Slot::held(missing, order.hub_access));
             }
         }
@@ -226,7 +229,7 @@ impl Host {
         let standings =
             workers.iter().map(|(id, slot)| (id.clone(), slot.standing(|| relay.facts(id).live_jobs)));
         let present = Present {
-            models: &self.parts.models.standings(),
+            models: &self.parts.models.standings(&desired.models),
             folders: &self.folders.standings(),
             workers: &standings.collect(),
             secrets: &secrets,

@@ -59,10 +59,16 @@ impl Models {
         Self { store, transfer, hubs: HashMap::new(), fetches: BTreeMap::new(), fetched: BTreeMap::new() }
     }
 
-    /// Returns where each model stands.
-    pub(crate) fn standings(&self) -> BTreeMap<ModelKey, ModelStanding> {
-        let ready =
-            self.store.list().into_iter().map(|model| (model.manifest.key().clone(), ModelStanding::Ready));
+    /// Returns where each model stands. A desired one that only another tenant may have is not ready: it is fetched
+    /// for this one, and only then seen by its workers.
+    pub(crate) fn standings(&self, desired: &[DesiredModel]) -> BTreeMap<ModelKey, ModelStanding> {
+        let ready = self
+            .store
+            .list()
+            .into_iter()
+            .map(|model| model.manifest.key().clone())
+            .filter(|key| self.may_be_shown(key, desired))
+            .map(|key| (key, ModelStanding::Ready));
         let fetches = self.fetches.iter().map(|(key, fetch)| {
             let standing = match fetch {
                 Fetch::Running { .. } => ModelStanding::Fetching,
@@ -78,9 +84,15 @@ impl Models {
         self.fetched.get(key).copied()
     }
 
-    /// Returns whether a model is whole.
-    pub(crate) fn is_ready(&self, key: &ModelKey) -> bool {
-        self.store.get(key).is_some()
+    /// Returns whether a model is whole, for whom it is desired.
+    pub(crate) fn is_ready(&self, key: &ModelKey, desired: &[DesiredModel]) -> bool {
+        self.store.get(key).is_some() && self.may_be_shown(key, desired)
+    }
+
+    /// Returns whether a model that is here may be used by those who desire it: the store's trust rule.
+    fn may_be_shown(&self, key: &ModelKey, desired: &[DesiredModel]) -> bool {
+        let mut wanting = desired.iter().filter(|model| model.manifest.key() == key);
+        wanting.all(|model| self.store.holds(key, &supplier(model)))
     }
 
     /// Begins a fetch. The handle is to be joined by a task of the caller's; dropping it gives the fetch up.
@@ -146,6 +158,9 @@ impl Models {
         let mut reports = BTreeMap::new();
         for model in self.store.list() {
             let key = model.manifest.key().clone();
+            if !self.may_be_shown(&key, desired) {
+                continue;
+            }
             let fetched = self.fetched.get(&key);
             let state = ModelState::Ready {
                 since: model.published_at,

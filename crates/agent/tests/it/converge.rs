@@ -112,6 +112,25 @@ async fn a_worker_sees_its_model_under_every_spelling() {
 }
 
 #[tokio::test]
+async fn a_model_that_another_tenant_brought_is_not_shown_through_a_hub_that_nobody_vouches_for() {
+    let (bench, _driver) = bench_with_model().await;
+    let stranger = DesiredModel {
+        hub_trusted: false,
+        tenant: "tn_stranger".parse().unwrap(),
+        ..model("http://127.0.0.1:1")
+    };
+    let order = with_view(worker("wk_1", WorkerIntent::Run, &["run"]), manifest().key(), "Acme/Tiny");
+    bench.server.desire(with_models(desired(1, vec![order]), vec![stranger]));
+    let asked_the_hub = |state: &ModelState| matches!(state, ModelState::Failed { .. });
+    let observed = bench
+        .server
+        .observe("a fetch of its own", |seen| seen.models.iter().any(|model| asked_the_hub(&model.state)))
+        .await;
+    assert_eq!(observed.workers[0].state, WorkerState::Pending("waits for Acme/Tiny".to_owned()));
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_fetch_that_fails_is_reported_with_its_reason_and_holds_the_start() {
     let driver = Arc::new(WatchedDriver::new());
     let bench = Bench::new(driver, patient(), Commits::AtOnce).await;

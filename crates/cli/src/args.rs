@@ -131,7 +131,7 @@ pub struct WaitArgs {
 pub enum ModelCommand {
     /// Bring a model to a host before anything needs it
     Pull {
-        /// The model: [hub!]org/name[@revision][:variant], or a link to its page
+        /// The model: org/name, org/name@revision, org/name:variant, hub!org/name, or a link
         model: String,
         /// Token for the hub [env: HF_TOKEN]
         #[arg(long, value_name = "TOKEN")]
@@ -165,7 +165,7 @@ pub enum ModelCommand {
 /// Which model.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// The model: [hub!]org/name[@revision][:variant]
+    /// The model: org/name, org/name@revision, org/name:variant or hub!org/name
     pub(crate) model: String,
 }
 

@@ -47,7 +47,7 @@ pub enum EndpointCommand {
 /// What an endpoint is made of.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SpecArgs {
-    /// A model it needs: [hub!]org/name[@revision][:variant], or a link to its page. Repeat for several
+    /// A model it needs: org/name, org/name@revision, org/name:variant, hub!org/name, or a link. Repeat for several
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<String>,
     /// What a worker runs, in words as a shell splits them

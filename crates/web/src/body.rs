@@ -19,6 +19,11 @@ use crate::ProblemResponse;
 
 /// A sender that gives nothing for this long has gone away or means harm; slow links still send something.
 const BODY_STALL_MAX: Duration = Duration::from_secs(30);
+/// So much of a refused body is read and thrown away, so that a client that is still sending sees the answer instead
+/// of a broken connection: three times the largest body that any route takes.
+const REFUSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A refused body that pauses for this long is not waited for.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The largest body where a handler names no other limit: management calls are a few kilobytes.
 const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
 
@@ -91,17 +96,19 @@ impl IntoResponse for BodyError {
 
 /// Reads a body of at most `limit`.
 ///
-/// A length announced above the limit is refused before anything is read.
+/// A length announced above the limit is refused at once; what still comes of it is thrown away, within bounds.
 ///
 /// # Errors
 /// [`BodyError`] by condition; never `NotJson`.
 pub async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, BodyError> {
     let too_large = || BodyError::TooLarge { limit };
     let bytes_max = usize::try_from(limit.bytes()).unwrap_or(usize::MAX);
-    if axum::body::HttpBody::size_hint(&body).lower() > limit.bytes() {
+    let announced = axum::body::HttpBody::size_hint(&body).lower();
+    let mut body = std::pin::pin!(body);
+    if announced > limit.bytes() {
+        throw_away(body).await;
         return Err(too_large());
     }
-    let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
     loop {
@@ -111,6 +118,7 @@ pub async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, BodyError> 
         let Some(frame) = frame else { break };
         let Ok(chunk) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
         if first.len() + gathered.len() + chunk.len() > bytes_max {
+            throw_away(body).await;
             return Err(too_large());
         }
         // Most bodies come as one chunk, which is then handed on without a copy.
@@ -122,6 +130,15 @@ pub async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, BodyError> 
         }
     }
     Ok(if gathered.is_empty() { first } else { gathered.freeze() })
+}
+
+/// Reads what still comes of a refused body, up to a bound.
+async fn throw_away(mut body: std::pin::Pin<&mut Body>) {
+    let mut read = 0;
+    while read < REFUSED_BYTES_MAX {
+        let Ok(Some(Ok(frame))) = tokio::time::timeout(REFUSED_PAUSE_MAX, body.frame()).await else { return };
+        read += frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
+    }
 }
 
 /// Parses JSON and names the place of what is wrong with it.

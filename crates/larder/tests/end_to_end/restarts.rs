@@ -88,8 +88,8 @@ async fn a_job_survives_the_death_of_both() {
     job_survives(&["server", "agent"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fetch_survives_the_death_of_both() {
+/// Kills roles in the middle of a fetch; it goes on where it was, and the job that waits for it ends.
+async fn fetch_survives(roles: &[&str]) {
     let Some(prepared) = Prepared::find() else { return };
     let models = prepared.models.clone();
     // The weights are eleven extents of 8 MiB: the first eight come over eight connections in eight seconds, the last
@@ -103,14 +103,29 @@ async fn a_fetch_survives_the_death_of_both() {
         endpoint["waiting"]["fetch"]["bytesDone"].as_u64().filter(|bytes| *bytes > 72_000_000)
     })
     .await;
-    system.kill("agent");
-    system.kill("server");
+    for role in roles {
+        system.kill(role);
+    }
     let view = system.ended_job_after_restart("plain", &id).await;
     assert_eq!(view["status"], "COMPLETED", "{view}");
     let usage = system.larder(&["usage"]);
     let bytes = usage["records"][0]["fetchedBytes"].as_u64().unwrap();
-    assert!(
-        bytes < 91_600_000 - fetched / 2,
-        "it went on where it was: {bytes} after {fetched} the first time"
-    );
+    // While only the server is away the agent fetches on; a new agent counts what it fetches itself.
+    let most = if roles.contains(&"agent") { 91_600_000 - fetched / 2 } else { 91_618_861 };
+    assert!(bytes <= most, "it went on where it was: {bytes} after {fetched} the first time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_survives_the_death_of_the_server() {
+    fetch_survives(&["server"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_survives_the_death_of_the_agent() {
+    fetch_survives(&["agent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_survives_the_death_of_both() {
+    fetch_survives(&["agent", "server"]).await;
 }

@@ -107,14 +107,19 @@ impl System {
         end(self.hub.take());
     }
 
-    /// Starts `larder up` and waits until it answers.
+    /// Starts `larder up` and waits until the server answers and the agent has joined it.
     pub(crate) async fn start_up(&mut self) {
         let mut command = self.up_command();
         self.up = Some(spawn(&mut command, &self.folder.path().join("up.log")));
         let address = format!("http://{}/readyz", self.address);
-        testkit::wait_for("larder up", DEADLINE, async || {
+        testkit::wait_for("the server", DEADLINE, async || {
             let answer = self.client.get(&address).send().await.ok()?;
             answer.status().is_success().then_some(())
+        })
+        .await;
+        testkit::wait_for("the agent", DEADLINE, async || {
+            let (_, list) = self.request("GET", "/api/v2/hosts", None).await;
+            list["hosts"].as_array()?.iter().any(|host| host["connected"] == true).then_some(())
         })
         .await;
     }

@@ -71,6 +71,7 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
         let here = size - writer.missing_bytes().bytes();
         fetch.tracker.lost(credited);
         fetch.tracker.found(here);
+        let _shown = fetch.tracker.under_way(&wanted.file, here);
         if refetches == 0 && repairs == 0 {
             fetch.bytes_reused.fetch_add(here + size * (wanted.copies - 1), Ordering::Relaxed);
         }

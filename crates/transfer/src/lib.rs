@@ -20,6 +20,6 @@ pub use error::{
     ContentRefused, FetchAbandoned, FetchCancelled, FetchError, NoRoom, SourceFailed, TransferFull,
 };
 pub use options::TransferOptions;
-pub use progress::{FetchProgress, FetchState};
+pub use progress::{FetchProgress, FetchState, FileProgress};
 pub use service::{FetchHandle, FetchReport, FetchRequest, Transfer, TransferService};
 pub use source::{HubSource, Source, SourceBytes, SourceError, SourceFile};

@@ -3,6 +3,7 @@
 mod rate;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -10,12 +11,16 @@ use std::{
 use base::{ByteSize, Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use types::Fault;
+use types::{Fault, ManifestFile, RepoPath};
 
 use self::rate::RateMeter;
 
 /// Onlookers are told of new bytes no more often: five times a second look smooth.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(200);
+/// Files under way that are shown one by one: what fits a terminal. A fetch has rarely more than eight.
+const FILES_SHOWN_MAX: usize = 16;
+/// Sources that are named. A hub with its mirrors and a few peers are fewer.
+const SOURCES_SHOWN_MAX: usize = 8;
 
 /// How far a fetch is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +39,21 @@ pub struct FetchProgress {
     pub eta: Option<Duration>,
     /// What it is doing.
     pub state: FetchState,
+    /// Who has sent bytes of it, by the names of [`crate::Source::name`], sorted; at most eight.
+    pub sources: Vec<String>,
+    /// Large files that are under way, sorted by path; at most sixteen.
+    pub files: Vec<FileProgress>,
+}
+
+/// How far one file of a fetch is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileProgress {
+    /// The file.
+    pub path: RepoPath,
+    /// Its bytes in all.
+    pub bytes_total: ByteSize,
+    /// Of these, bytes that are here or have just arrived.
+    pub bytes_done: ByteSize,
 }
 
 /// What a fetch is doing.
@@ -85,6 +105,16 @@ struct Figures {
     end: Option<FetchState>,
     rate: RateMeter,
     published_at: Timestamp,
+    sources: BTreeSet<String>,
+    /// Files under way: their bytes in all, and here.
+    files: BTreeMap<RepoPath, (u64, u64)>,
+}
+
+/// While it is held, a file is shown as under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a> {
+    tracker: &'a Tracker,
+    path: RepoPath,
 }
 
 /// While it is held, a stream reads or waits to try again, or a file is verified.
@@ -118,6 +148,8 @@ impl Tracker {
             end: None,
             rate: RateMeter::starting_at(now),
             published_at: now,
+            sources: BTreeSet::new(),
+            files: BTreeMap::new(),
         };
         let shown = watch::Sender::new(figures.shown(now));
         Self { clock, figures: Mutex::new(figures), shown }
@@ -132,12 +164,15 @@ impl Tracker {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).bytes_fetched
     }
 
-    /// Notes bytes from the source.
-    pub(crate) fn received(&self, bytes: u64) {
+    /// Notes bytes of a file from the source.
+    pub(crate) fn received(&self, path: &RepoPath, bytes: u64) {
         let now = self.clock.now();
         let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.bytes_fetched += bytes;
         figures.bytes_done += bytes;
+        if let Some((_, here)) = figures.files.get_mut(path) {
+            *here += bytes;
+        }
         if now.since(figures.published_at) >= PUBLISH_PERIOD {
             self.publish(&mut figures, now);
         }
@@ -177,6 +212,23 @@ impl Tracker {
             figures.trouble = Some((fault, at));
         });
         Busy { tracker: self, what: Activity::Retrying }
+    }
+
+    /// Names a source that sends bytes.
+    pub(crate) fn sent_by(&self, source: &str) {
+        self.change(|figures| {
+            if figures.sources.len() < SOURCES_SHOWN_MAX && !figures.sources.contains(source) {
+                figures.sources.insert(source.to_owned());
+            }
+        });
+    }
+
+    /// Shows a file, of which so many bytes are here, as under way until the guard is dropped.
+    pub(crate) fn under_way(&self, file: &ManifestFile, bytes_here: u64) -> UnderWay<'_> {
+        self.change(|figures| {
+            figures.files.insert(file.path.clone(), (file.size, bytes_here));
+        });
+        UnderWay { tracker: self, path: file.path.clone() }
     }
 
     pub(crate) fn reading(&self) -> Busy<'_> {
@@ -219,7 +271,18 @@ impl Figures {
             rate_bytes_per_second: rate,
             eta: (rate > 0).then(|| Duration::from_secs(left.div_ceil(rate))),
             state: self.state(),
+            sources: self.sources.iter().cloned().collect(),
+            files: self.files_shown(),
         }
+    }
+
+    fn files_shown(&self) -> Vec<FileProgress> {
+        let shown = self.files.iter().take(FILES_SHOWN_MAX).map(|(path, (total, here))| FileProgress {
+            path: path.clone(),
+            bytes_total: ByteSize(*total),
+            bytes_done: ByteSize((*here).min(*total)),
+        });
+        shown.collect()
     }
 
     fn state(&self) -> FetchState {
@@ -232,6 +295,14 @@ impl Figures {
             Some(_) | None if self.verifying > 0 => FetchState::Verifying,
             Some(_) | None => FetchState::Waiting,
         }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.tracker.change(|figures| {
+            figures.files.remove(&self.path);
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::{future::Future, ops::Range};
 use bytes::Bytes;
 use futures::StreamExt;
 use hub::Retry;
-use types::{ErrorCode, Fault, ManifestFile};
+use types::{ErrorCode, Fault, ManifestFile, RepoPath};
 
 use crate::{
     FetchCancelled, FetchError, SourceError, SourceFailed, SourceFile,
@@ -59,11 +59,12 @@ pub(crate) async fn read(
     let mut offset = range.start;
     while offset < range.end {
         fetch.wait_for_pause().await?;
-        let error = match attempt(fetch, source, &mut offset, range.end, sink, &mut patience).await {
-            Ok(()) => break,
-            Err(Stop::Source(error)) => error,
-            Err(Stop::Fetch(error)) => return Err(error),
-        };
+        let error =
+            match attempt(fetch, (&file.path, source), &mut offset, range.end, sink, &mut patience).await {
+                Ok(()) => break,
+                Err(Stop::Source(error)) => error,
+                Err(Stop::Fetch(error)) => return Err(error),
+            };
         let now = fetch.shared.clock.now();
         let wait = match patience.failed(error.retry, options, fetch.shared.entropy.number()) {
             Verdict::TryAfter(wait) => wait,
@@ -86,7 +87,7 @@ pub(crate) async fn read(
 /// Asks once for all that is left of a range and takes what comes.
 async fn attempt(
     fetch: &Fetch,
-    source: &dyn SourceFile,
+    (path, source): (&RepoPath, &dyn SourceFile),
     offset: &mut u64,
     end: u64,
     sink: &mut impl Sink,
@@ -101,6 +102,7 @@ async fn attempt(
     let mut meter = StallMeter::new(options);
     let asked = source.read_range(*offset, end - *offset);
     let mut chunks = timed(fetch, &mut meter, asked, |_| 0).await??;
+    fetch.tracker.sent_by(&fetch.source.name());
     while *offset < end {
         let chunk = timed(fetch, &mut meter, chunks.next(), brought).await?;
         let chunk = chunk.ok_or_else(|| ended_early(*offset, end))??;
@@ -108,7 +110,7 @@ async fn attempt(
         if bytes > end - *offset {
             return Err(too_many(fetch).into());
         }
-        fetch.tracker.received(bytes);
+        fetch.tracker.received(path, bytes);
         patience.progressed(bytes, options);
         sink.take(&chunk).await.map_err(Stop::Fetch)?;
         *offset += bytes;

@@ -40,20 +40,52 @@ fn rate_and_time_left_follow_the_bytes_of_the_last_seconds() {
         let shown = (shown.bytes_done.0, shown.rate_bytes_per_second, shown.eta.map(|eta| eta.as_secs()));
         assert_eq!(shown, (bytes_done, rate, eta));
     };
+    let path: RepoPath = "model.safetensors".parse().unwrap();
     check(0, 0, None);
     tracker.found(1000);
     check(1000, 0, None);
     for _ in 0..20 {
         time.advance(Duration::from_secs(1));
-        tracker.received(100);
+        tracker.received(&path, 100);
     }
     check(3000, 100, Some(70));
     // Bytes that come at once are not shown at once, but not forgotten either.
-    tracker.received(500);
+    tracker.received(&path, 500);
     check(3000, 100, Some(70));
     time.advance(Duration::from_secs(60));
     tracker.lost(500);
     check(3000, 8, Some(875));
+}
+
+#[test]
+fn files_under_way_and_their_sources_are_named() {
+    let tracker = Tracker::new(Clock::System, 40, ByteSize(1000));
+    let watch = tracker.watch();
+    let file = |name: &str| ManifestFile {
+        path: name.parse().unwrap(),
+        size: 100,
+        digest: types::Digest::Sha256([1; 32]),
+    };
+    let first = file("a.bin");
+    let shown = tracker.under_way(&first, 10);
+    tracker.sent_by("hub one");
+    tracker.sent_by("hub one");
+    tracker.received(&first.path, 20);
+    // One that is not shown counts all the same.
+    tracker.received(&file("small.json").path, 5);
+    tracker.wrote();
+    let seen = watch.borrow().clone();
+    let expected =
+        FileProgress { path: first.path.clone(), bytes_total: ByteSize(100), bytes_done: ByteSize(30) };
+    assert_eq!((seen.files, seen.bytes_done), (vec![expected], ByteSize(25)));
+    assert_eq!(seen.sources, ["hub one"]);
+    drop(shown);
+    assert!(watch.borrow().files.is_empty());
+    let many: Vec<ManifestFile> = (0..40).map(|number| file(&format!("{number:02}.bin"))).collect();
+    let _shown: Vec<_> = many.iter().map(|file| tracker.under_way(file, 0)).collect();
+    (0..40).for_each(|number| tracker.sent_by(&format!("peer {number}")));
+    let seen = watch.borrow().clone();
+    assert_eq!((seen.files.len(), seen.sources.len()), (FILES_SHOWN_MAX, SOURCES_SHOWN_MAX));
 }
 
 #[test]

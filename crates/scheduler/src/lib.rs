@@ -5,6 +5,7 @@
 //! under virtual time. DESIGN.md beside this crate argues the choices.
 
 mod crash;
+pub mod eviction;
 mod fetch;
 mod fleet;
 mod health;

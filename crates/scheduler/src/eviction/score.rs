@@ -1,0 +1,138 @@
+//! What a model is worth on the shelf: a struct whose derived order is the policy.
+
+use std::{cmp::Reverse, fmt, time::Duration};
+
+use base::{ByteSize, Timestamp};
+use serde::Serialize;
+
+use super::{shelf::Shelved, uses::UseRate};
+
+/// What eviction goes by beyond the facts of the shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvictionPolicy {
+    /// What any fetch costs beside its bytes. The same as a plan's (`Policy::fetch_overhead`).
+    pub fetch_overhead: Duration,
+    /// Copies on other hosts beyond which one more changes nothing. Each copy takes an equal share of the starts, but
+    /// only while its host has room, and three hosts that are full at once are no rare sight in a busy fleet.
+    pub copies_counted_max: u32,
+}
+
+impl Default for EvictionPolicy {
+    fn default() -> Self {
+        Self { fetch_overhead: Duration::from_secs(1), copies_counted_max: 3 }
+    }
+}
+
+/// What a byte on the shelf saves, in geometric steps of 9 % (eighths of a doubling).
+///
+/// Worths within a step count as equal: the rates behind them are guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Worth(pub i32);
+
+/// Steps to a doubling.
+const STEPS_PER_DOUBLING: f64 = 8.0;
+
+impl Worth {
+    /// Makes a worth from seconds of fetching saved per day and byte.
+    fn new(saved: f64) -> Self {
+        // Nothing saved is the lowest step of all: the conversion of minus infinity saturates.
+        Self((saved.log2() * STEPS_PER_DOUBLING).floor() as i32)
+    }
+}
+
+/// How much a model should stay, least first. The order of the fields is the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct KeepScore {
+    /// What each of its bytes saves.
+    pub worth: Worth,
+    /// When it was last used.
+    pub last_used_at: Timestamp,
+    /// Bytes that its removal would free, alone or as its share. More go first, so that fewer models leave.
+    pub bytes: Reverse<ByteSize>,
+}
+
+/// What a score was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grounds {
+    /// How often it is likely to be used.
+    pub uses: UseRate,
+    /// How long it has not been used.
+    pub idle: Duration,
+    /// Bytes that would have to be fetched again.
+    pub fetch_bytes: ByteSize,
+    /// How long that would take.
+    pub fetch_time: Duration,
+    /// Other hosts that hold all of it.
+    pub copies_elsewhere: u32,
+}
+
+impl fmt::Display for Grounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uses, idle, fetch_bytes, fetch_time, copies_elsewhere } = self;
+        write!(f, "about {uses}, last {} ago, ", Coarse(*idle))?;
+        write!(f, "{fetch_bytes} to fetch again in {}, ", Coarse(*fetch_time))?;
+        match copies_elsewhere {
+            0 => f.write_str("no other host holds it"),
+            1 => f.write_str("1 other host holds it"),
+            more => write!(f, "{more} other hosts hold it"),
+        }
+    }
+}
+
+/// A duration in its largest unit.
+struct Coarse(Duration);
+
+impl fmt::Display for Coarse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7_200 => write!(f, "{} min", seconds / 60),
+            seconds @ 7_200..172_800 => write!(f, "{} h", seconds / 3_600),
+            seconds => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+/// What would have to come again, and what would go: they differ where models share blobs.
+#[derive(Clone, Copy)]
+pub(super) struct Stake {
+    /// Bytes of all its blobs that may leave at all.
+    pub(super) lost: u64,
+    /// Of these, its share: a blob counts by one over the models that hold it.
+    pub(super) share: u64,
+}
+
+/// Returns the grounds for or against a model.
+pub(super) fn grounds<K>(
+    model: &Shelved<K>,
+    stake: Stake,
+    now: Timestamp,
+    policy: &EvictionPolicy,
+) -> Grounds {
+    let seconds = stake.lost as f64 / model.refetch_rate_bytes.max(1) as f64;
+    // Ten thousand years are as good as for ever, and fit.
+    let moving = Duration::from_secs_f64(seconds.min(3e11));
+    Grounds {
+        uses: model.uses.rate(now),
+        idle: now.since(model.uses.last_at()),
+        fetch_bytes: ByteSize(stake.lost),
+        fetch_time: moving + policy.fetch_overhead,
+        copies_elsewhere: model.copies_elsewhere,
+    }
+}
+
+/// Returns how much a model should stay.
+pub(super) fn score<K>(
+    model: &Shelved<K>,
+    stake: Stake,
+    grounds: &Grounds,
+    policy: &EvictionPolicy,
+) -> KeepScore {
+    let holders = 1 + grounds.copies_elsewhere.min(policy.copies_counted_max);
+    let saved_per_day = grounds.uses.per_day() * grounds.fetch_time.as_secs_f64() / f64::from(holders);
+    KeepScore {
+        worth: Worth::new(saved_per_day / stake.share.max(1) as f64),
+        last_used_at: model.uses.last_at(),
+        bytes: Reverse(ByteSize(stake.share)),
+    }
+}

@@ -15,6 +15,7 @@ use http::{
     request::Parts,
 };
 use sha2::{Digest as _, Sha256};
+use web::FileFacts;
 
 use crate::{
     faults::Hit,
@@ -62,8 +63,8 @@ async fn serve(hub: &Hub, parts: &Parts) -> Result<Response, Denied> {
         return Err(Denied::WholeFile);
     }
     let etag = HEXLOWER.encode(&Sha256::digest(format!("an etag of {}", link.digest)));
-    let outgoing =
-        Outgoing { file, len, etag, content_type: "application/octet-stream", headers: Vec::new() };
+    let facts = FileFacts { len, etag, content_type: "application/octet-stream", headers: Vec::new() };
+    let outgoing = Outgoing { file, facts };
     let manner = hub.manner(&faults, &link.place);
     Ok(send::answer(&parts.method, &parts.headers, outgoing, manner))
 }

@@ -19,6 +19,7 @@ use http::{
     header::{AUTHORIZATION, LOCATION, RANGE},
     request::Parts,
 };
+use hub::{Ask, RepoRoute, Route};
 use types::{RepoName, Revision};
 use web::Peer;
 
@@ -29,7 +30,6 @@ use crate::{
     quota::{Bucket, Counted, QuotaBook},
     record::{Origin, RequestLog, RequestRecord},
     refusal::Refusal,
-    route::{self, Ask, RepoRoute, Route},
     shelf::{NameMatch, Shelf, ShelfError, match_name},
 };
 
@@ -81,7 +81,7 @@ impl From<ShelfError> for Refusal {
 /// Answers a request to the Hub's own origin.
 pub(crate) async fn handle(State(hub): State<Arc<Hub>>, peer: Peer, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let route = route::parse(parts.uri.path());
+    let route = Route::parse(parts.uri.path());
     let caller = hub.access.caller(web::key_of(&parts.headers).as_ref());
     let now = hub.clock.now();
     let standing = hub.quotas.take(counted(&hub.access, &caller, peer), bucket(&route), now);

@@ -1,4 +1,4 @@
-//! Sending a file's bytes: conditions, ranges, and a body that reads ahead while it is sent.
+//! Sending a file's bytes: a body that reads ahead while it is sent, harmed where a drill has it so.
 //!
 //! Reads run on the pool for blocking work, [`READ_AHEAD`] chunks at a time, so a connection holds at most three
 //! chunks. No task is spawned: a connection that goes away drops its reads.
@@ -9,18 +9,10 @@ use axum::{body::Body, response::Response};
 use base::{ByteSize, Clock};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
-        X_CONTENT_TYPE_OPTIONS,
-    },
-};
+use http::{HeaderMap, Method};
+use web::{FileFacts, Ranges};
 
-use crate::{
-    faults::Harm,
-    range::{self, Wanted},
-};
+use crate::faults::Harm;
 
 /// Bytes read at a time. Large enough that handing work to the pool (some 10 µs) costs little beside reading it
 /// (70 µs from the page cache at 7 GB/s), small enough that a thousand connections fit in memory.
@@ -34,12 +26,7 @@ const PORTIONS_PER_SECOND: u64 = 20;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) file: File,
-    pub(crate) len: u64,
-    /// Without its quotes.
-    pub(crate) etag: String,
-    pub(crate) content_type: &'static str,
-    /// Further headers of every answer about this file.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) facts: FileFacts,
 }
 
 /// How the bytes are sent.
@@ -53,64 +40,11 @@ pub(crate) struct Manner {
 
 /// Answers a GET or HEAD for a file: whole, in part, unchanged, or not at all.
 pub(crate) fn answer(method: &Method, request: &HeaderMap, outgoing: Outgoing, manner: Manner) -> Response {
-    let etag = HeaderValue::from_str(&format!("\"{}\"", outgoing.etag)).expect("an etag is hex");
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(ETAG, etag);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.extend(outgoing.headers.iter().cloned());
-    if is_unchanged(request, &outgoing.etag) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return response;
-    }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(outgoing.content_type));
-    // A browser that is led here must not take weights for a page.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let len = outgoing.len;
-    let (first, count) = match wanted_part(request, &outgoing, &manner) {
-        Wanted::Whole => (0, len),
-        Wanted::Part { first, last } => {
-            headers.insert(CONTENT_RANGE, header(&format!("bytes {first}-{last}/{len}")));
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            (first, last - first + 1)
-        }
-        Wanted::Unsatisfiable => {
-            headers.insert(CONTENT_RANGE, header(&format!("bytes */{len}")));
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            return response;
-        }
-    };
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(count));
-    if method != Method::HEAD && count > 0 {
-        *response.body_mut() = Body::from_stream(chunks(Arc::new(outgoing.file), first, count, manner));
-    }
-    response
-}
-
-/// Returns whether the client has this state of the file already.
-pub(crate) fn is_unchanged(request: &HeaderMap, etag: &str) -> bool {
-    let listed = request.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    listed.is_some_and(|listed| {
-        listed.split(',').map(str::trim).any(|one| one == "*" || bare_etag(one) == etag)
+    let Outgoing { file, facts } = outgoing;
+    let ranges = if manner.ignore_ranges { Ranges::Ignored } else { Ranges::Served };
+    web::answer_file(method, request, &facts, ranges, |first, count| {
+        Body::from_stream(chunks(Arc::new(file), first, count, manner))
     })
-}
-
-fn bare_etag(etag: &str) -> &str {
-    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
-}
-
-fn wanted_part(request: &HeaderMap, outgoing: &Outgoing, manner: &Manner) -> Wanted {
-    let text = |name: HeaderName| request.get(name).and_then(|value| value.to_str().ok());
-    // A part of another state than the client has the beginning of would be of no use to it.
-    let of_another_state = text(IF_RANGE).is_some_and(|etag| bare_etag(etag) != outgoing.etag);
-    if manner.ignore_ranges || of_another_state {
-        return Wanted::Whole;
-    }
-    range::wanted(text(RANGE), outgoing.len)
-}
-
-fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("it holds only ASCII")
 }
 
 /// Reads `count` bytes from `first` in chunks, at the given rate, harmed as ordered.

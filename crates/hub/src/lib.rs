@@ -14,6 +14,7 @@ mod listing;
 mod model;
 mod options;
 mod resolve;
+mod route;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -32,4 +33,5 @@ pub use file::{FileSource, RangeBody};
 pub use model::ResolvedModel;
 pub use options::{HubLimits, HubOptions, TokenOverHttp};
 pub use resolve::{Resolved, Visibility};
+pub use route::{Ask, RepoRoute, Route};
 pub use selection::{LeftOut, Selected, Selection, select};

@@ -5,14 +5,17 @@
 
 mod body;
 mod extract;
+mod file;
 mod key;
 mod listener;
 mod observe;
 mod problem;
+mod range;
 mod serve;
 
 pub use body::{BodyError, BytesBody, JsonBody, OptionalJsonBody, parse_json, read_body};
 pub use extract::{Path, Query};
+pub use file::{FileFacts, Ranges, answer_file, is_unchanged};
 pub use key::key_of;
 pub use listener::{ListenAddress, ListenError, Listener, ParseListenAddressError};
 pub use observe::{REQUEST_ID_HEADER, RequestId, observed, problem_fallbacks};

@@ -16,6 +16,7 @@ use http::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use types::{Commit, Digest, RepoPath};
+use web::FileFacts;
 
 use super::{Granted, Hub};
 use crate::{
@@ -53,7 +54,7 @@ impl Hub {
         let branch = self.at(granted, revision).await?;
         let file = file_of(&branch, path)?;
         let etag = file.identity.digest().to_string();
-        if send::is_unchanged(&granted.parts.headers, &etag) {
+        if web::is_unchanged(&granted.parts.headers, &etag) {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             let headers = response.headers_mut();
             headers.insert(ETAG, quoted(&etag));
@@ -119,8 +120,8 @@ impl Hub {
             .await
             .map_err(|error| Refusal::Folder { message: error.to_string() })?;
         let headers = vec![(REPO_COMMIT, commit_value(commit))];
-        let outgoing =
-            Outgoing { file: open, len, etag: digest.to_string(), content_type: SMALL_TYPE, headers };
+        let facts = FileFacts { len, etag: digest.to_string(), content_type: SMALL_TYPE, headers };
+        let outgoing = Outgoing { file: open, facts };
         let manner = self.manner(&granted.faults, &file.path);
         Ok(send::answer(&granted.parts.method, &granted.parts.headers, outgoing, manner))
     }

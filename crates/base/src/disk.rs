@@ -4,6 +4,7 @@
 //! path from outside has parsed it into a type that cannot leave its folder.
 
 mod faulty;
+mod foreign;
 mod real;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 };
 
 pub use faulty::{DiskCall, FaultyDisk};
+pub use foreign::{FileOwner, ForeignFile, ForeignFolder, ForeignMeta, OpenForeignError};
 pub use real::RealDisk;
 
 /// How a file is opened.
@@ -26,6 +28,17 @@ pub enum Access {
     CreateNew,
     /// A file to read and write, made when missing, kept when there.
     CreateOrKeep,
+}
+
+/// What a file's bytes are needed for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// They are read once, in order.
+    Sequential,
+    /// They are read soon: the system may bring them into memory meanwhile.
+    WillNeed,
+    /// They are not read for a while: memory that holds them may be used for others.
+    DontNeed,
 }
 
 /// What a folder entry is. Links are never followed.
@@ -138,6 +151,14 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Returns the room on the file system of a folder.
     fn space(&self, folder: &Path) -> io::Result<DiskSpace>;
 
+    /// Opens a folder that another program fills, to read it as hostile.
+    ///
+    /// # Errors
+    /// `Unsupported` when this disk has none; else the operating system's.
+    fn foreign(&self, _folder: &Path) -> io::Result<Box<dyn ForeignFolder>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a folder with all that is in it; a missing one is no error. Links are removed, not followed.
     fn remove_tree(&self, folder: &Path) -> io::Result<()> {
         let entries = match self.list(folder) {
@@ -201,6 +222,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Tells the system what a range is needed for next. A disk without such a call ignores it.
+    fn advise(&self, _advice: Advice, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes a small file durably: a temporary beside it, sync, rename, sync of the folder.

@@ -7,6 +7,7 @@
 //!
 //! For tests. A program that survives this disk owes its safety to no accident of ext4.
 
+mod foreign;
 mod tree;
 
 use std::{
@@ -16,8 +17,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Access, Disk, DiskFile, DiskLock, DiskSpace, FileMeta, FolderEntry};
+use super::{Access, Disk, DiskFile, DiskLock, DiskSpace, FileMeta, FolderEntry, ForeignFolder};
 use crate::{ByteSize, Entropy};
+use foreign::FaultyForeignFolder;
 use tree::{InodeId, Odds, Tree};
 
 /// The kinds of calls, to choose one that fails.
@@ -69,6 +71,7 @@ struct Machine {
     capacity: u64,
     locked: BTreeSet<InodeId>,
     spared: u32,
+    clones: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,7 @@ impl FaultyDisk {
             capacity,
             locked: BTreeSet::new(),
             spared: 0,
+            clones: false,
         })))
     }
 
@@ -172,6 +176,11 @@ impl FaultyDisk {
         self.machine().capacity = capacity.bytes();
     }
 
+    /// Lets files be cloned from now on, as btrfs and xfs do. It is not kept over a power loss.
+    pub fn allow_clones(&self) {
+        self.machine().clones = true;
+    }
+
     /// Returns how many bytes files take.
     pub fn used(&self) -> ByteSize {
         ByteSize(self.machine().tree.used())
@@ -198,6 +207,17 @@ impl FaultyDisk {
         let mut machine = self.machine();
         let inode = machine.tree.resolve(path)?;
         machine.tree.flip(inode, offset)
+    }
+
+    fn sync_inode(&self, inode: InodeId) -> io::Result<()> {
+        let answer = self.call(DiskCall::Sync, |machine| {
+            machine.tree.sync_file(inode);
+            Ok(())
+        });
+        if answer.is_err() && self.has_power() {
+            self.machine().tree.forget_unsynced_bytes_of(inode);
+        }
+        answer
     }
 
     /// Carries one call out, unless the power is gone or an error is due.
@@ -336,6 +356,14 @@ impl Disk for FaultyDisk {
             Ok(DiskSpace { total: machine.capacity, available: machine.room() })
         })
     }
+
+    fn foreign(&self, folder: &Path) -> io::Result<Box<dyn ForeignFolder>> {
+        let inode = self.call(DiskCall::Open, |machine| {
+            let inode = machine.tree.resolve(folder)?;
+            machine.tree.list_inode(inode).map(|_| inode)
+        })?;
+        Ok(Box::new(FaultyForeignFolder { disk: self.clone(), inode }))
+    }
 }
 
 struct HeldLock {
@@ -403,14 +431,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let answer = self.disk.call(DiskCall::Sync, |machine| {
-            machine.tree.sync_file(self.inode);
-            Ok(())
-        });
-        if answer.is_err() && self.disk.has_power() {
-            self.disk.machine().tree.forget_unsynced_bytes_of(self.inode);
-        }
-        answer
+        self.disk.sync_inode(self.inode)
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
-use super::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, FileMeta, FolderEntry};
+use super::{
+    Access, Advice, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, FileMeta, FolderEntry, ForeignFolder,
+};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,6 +107,10 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(DiskSpace { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
     }
+
+    fn foreign(&self, folder: &Path) -> io::Result<Box<dyn ForeignFolder>> {
+        super::foreign::open(folder)
+    }
 }
 
 fn kind_of(file_type: fs::FileType) -> EntryKind {
@@ -154,4 +160,18 @@ impl DiskFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }
+
+    fn advise(&self, advice: Advice, offset: u64, len: u64) -> io::Result<()> {
+        advise(&self.0, advice, offset, len)
+    }
+}
+
+pub(super) fn advise(file: &File, advice: Advice, offset: u64, len: u64) -> io::Result<()> {
+    let Some(len) = std::num::NonZeroU64::new(len) else { return Ok(()) };
+    let advice = match advice {
+        Advice::Sequential => rustix::fs::Advice::Sequential,
+        Advice::WillNeed => rustix::fs::Advice::WillNeed,
+        Advice::DontNeed => rustix::fs::Advice::DontNeed,
+    };
+    Ok(rustix::fs::fadvise(file, offset, Some(len), advice)?)
 }

@@ -11,6 +11,7 @@ use crate::{
     disk::faulty::tree::file::{Fate, FileBytes},
 };
 
+mod beneath;
 mod file;
 
 /// A file, folder or link, whatever its names.
@@ -112,7 +113,12 @@ impl Default for Tree {
 
 impl Tree {
     pub(super) fn resolve(&self, path: &Path) -> io::Result<InodeId> {
-        let mut inode = ROOT;
+        self.resolve_from(ROOT, path)
+    }
+
+    /// Resolves a path below an inode; links are not followed.
+    pub(super) fn resolve_from(&self, start: InodeId, path: &Path) -> io::Result<InodeId> {
+        let mut inode = start;
         for part in path.components() {
             match part {
                 Component::RootDir | Component::CurDir => {}
@@ -160,7 +166,11 @@ impl Tree {
     }
 
     pub(super) fn list(&self, folder: &Path) -> io::Result<Vec<FolderEntry>> {
-        let entries = self.entries(self.resolve(folder)?)?.iter();
+        self.list_inode(self.resolve(folder)?)
+    }
+
+    pub(super) fn list_inode(&self, folder: InodeId) -> io::Result<Vec<FolderEntry>> {
+        let entries = self.entries(folder)?.iter();
         Ok(entries
             .map(|(name, id)| FolderEntry { name: name.clone(), kind: self.metadata(*id).kind })
             .collect())
@@ -199,7 +209,10 @@ impl Tree {
     }
 
     pub(super) fn link(&mut self, existing: &Path, name: &Path) -> io::Result<()> {
-        let inode = self.resolve(existing)?;
+        self.link_inode(self.resolve(existing)?, name)
+    }
+
+    pub(super) fn link_inode(&mut self, inode: InodeId, name: &Path) -> io::Result<()> {
         if matches!(self.inode(inode).body, Body::Folder { .. }) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -212,7 +225,11 @@ impl Tree {
     }
 
     pub(super) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        match &self.inode(self.resolve(path)?).body {
+        self.read_link_inode(self.resolve(path)?)
+    }
+
+    pub(super) fn read_link_inode(&self, inode: InodeId) -> io::Result<PathBuf> {
+        match &self.inode(inode).body {
             Body::Link(target) => Ok(target.clone()),
             Body::File(_) | Body::Folder { .. } => Err(io::ErrorKind::InvalidInput.into()),
         }
@@ -238,8 +255,12 @@ impl Tree {
 
     pub(super) fn chmod(&mut self, path: &Path, mode: u32) -> io::Result<()> {
         let id = self.resolve(path)?;
-        self.inode_mut(id).mode = mode;
+        self.chmod_inode(id, mode);
         Ok(())
+    }
+
+    pub(super) fn chmod_inode(&mut self, id: InodeId, mode: u32) {
+        self.inode_mut(id).mode = mode;
     }
 
     /// Makes durable every change of names that touches this folder, also what it did in other folders.

@@ -29,9 +29,15 @@ pub(super) struct FileBytes {
     reserved: u64,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    changes: u64,
 }
 
 impl FileBytes {
+    /// Returns how often the bytes were changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -53,6 +59,7 @@ impl FileBytes {
         let fitting = usize::try_from(end_max.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
         let written = &bytes[..fitting];
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        self.changes += 1;
         if !written.is_empty() {
             apply_write(&mut self.bytes, offset, written);
             self.unsynced.push(Change::Write { offset, bytes: written.to_owned() });
@@ -73,6 +80,7 @@ impl FileBytes {
 
     pub(super) fn set_len(&mut self, len: u64) {
         let len = usize::try_from(len).expect("files of tests fit into memory");
+        self.changes += 1;
         self.bytes.resize(len, 0);
         self.reserved = self.reserved.min(len as u64);
         self.unsynced.push(Change::Length(len));
@@ -95,6 +103,7 @@ impl FileBytes {
     pub(super) fn flip(&mut self, offset: u64) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         *self.bytes.get_mut(at).ok_or(io::ErrorKind::UnexpectedEof)? ^= 0xff;
+        self.changes += 1;
         if let Some(byte) = self.durable.get_mut(at) {
             *byte = self.bytes[at];
         }
@@ -113,7 +122,13 @@ impl FileBytes {
                 (Fate::Kept | Fate::Torn, Change::Length(len)) => found.resize(len, 0),
             }
         }
-        Self { reserved: found.len() as u64, durable: found.clone(), bytes: found, unsynced: Vec::new() }
+        Self {
+            reserved: found.len() as u64,
+            durable: found.clone(),
+            bytes: found,
+            unsynced: Vec::new(),
+            changes: 0,
+        }
     }
 }
 

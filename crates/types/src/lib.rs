@@ -12,6 +12,8 @@ mod ledger;
 mod manifest;
 mod model;
 mod path;
+mod pattern;
+mod selection;
 mod stamp;
 mod worker;
 
@@ -32,5 +34,7 @@ pub use model::{
     Commit, Digest, HubName, ModelRef, ModelRefError, ParseDigestError, RepoId, RepoName, Revision, Variant,
 };
 pub use path::{RepoPath, RepoPathError};
+pub use pattern::{Matcher, Pattern, PatternError};
+pub use selection::{Choice, LeftOut, SelectionWish, WeightsPolicy};
 pub use stamp::{Attempt, Epoch, Stamp};
 pub use worker::WorkerPhase;

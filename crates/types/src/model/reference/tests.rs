@@ -65,6 +65,30 @@ fn other_forms_are_refused_with_the_reason() {
 
 proptest::proptest! {
     #[test]
+    fn what_is_written_reads_back(
+        hub in proptest::option::of("[a-z][a-z0-9.-]{0,8}(:[1-9][0-9]{0,3})?"),
+        repo in "([A-Za-z0-9_.-]{1,6}/)?[A-Za-z0-9_.-]{1,6}",
+        revision in proptest::option::of("[A-Za-z0-9_./-]{1,8}"),
+        variant in proptest::option::of("[A-Za-z0-9_.-]{1,8}"),
+    ) {
+        let mut text = hub.map_or_else(String::new, |hub| format!("{hub}!")) + &repo;
+        text += &revision.map_or_else(String::new, |revision| format!("@{revision}"));
+        text += &variant.map_or_else(String::new, |variant| format!(":{variant}"));
+        if let Ok(reference) = text.parse::<ModelRef>() {
+            proptest::prop_assert_eq!(reference.to_string(), text);
+            let json = serde_json::to_string(&reference).unwrap();
+            proptest::prop_assert_eq!(serde_json::from_str::<ModelRef>(&json).unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn whatever_is_taken_reads_back(text in "(https://)?[a-z.]{0,4}[!/]?[a-zA-Z0-9@:/._%-]{0,24}") {
+        if let Ok(reference) = text.parse::<ModelRef>() {
+            proptest::prop_assert_eq!(reference.to_string().parse::<ModelRef>(), Ok(reference));
+        }
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,60}") {
         let _ = text.parse::<ModelRef>();
     }

@@ -64,6 +64,18 @@ impl Endpoint {
         self.join(&format!("/{repo}/resolve/{commit}/{}", segments.join("/")))
     }
 
+    /// Returns the address of a path and query behind the endpoint's own address.
+    pub(crate) fn below(&self, target: &str) -> Url {
+        self.join(target)
+    }
+
+    /// Returns the path and query of an address behind the endpoint's own, or none when it is elsewhere.
+    pub(crate) fn behind(&self, url: &Url) -> Option<String> {
+        let below = url.path().strip_prefix(self.base.path().trim_end_matches('/'));
+        let path = below.filter(|path| self.is_home(url) && path.starts_with('/'))?;
+        Some(url.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+    }
+
     /// Returns the address of the page that a person opens for a repository.
     pub(crate) fn page(&self, repo: &RepoName) -> String {
         format!("{}/{repo}", self.text)
@@ -106,7 +118,7 @@ impl Endpoint {
 
     fn join(&self, rest: &str) -> Url {
         Url::parse(&format!("{}{rest}", self.text))
-            .expect("an address stays one when encoded segments are put behind it")
+            .expect("an address stays one when a path is put behind it")
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The public hub needs two (renamed repository, then its cache); mirrors add one or two.
-const REDIRECTS_MAX: usize = 5;
+pub(crate) const REDIRECTS_MAX: usize = 5;
 /// An error's body is read up to this length for the words in it.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 
@@ -116,6 +116,10 @@ impl Hub {
 
     pub(crate) fn options(&self) -> &HubOptions {
         &self.inner.options
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.inner.http
     }
 
     pub(crate) fn asked(&self, repo: &RepoName, about: About, token: Token<'_>) -> Asked {

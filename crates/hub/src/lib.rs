@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod error;
 mod file;
+mod forward;
 mod gguf;
 mod listing;
 mod model;
@@ -30,6 +31,7 @@ pub use error::{
     TransportError, Unreachable, VariantIncomplete, VariantNotFound,
 };
 pub use file::{FileSource, RangeBody};
+pub use forward::{Elsewhere, ForwardRequest, Forwarded};
 pub use model::ResolvedModel;
 pub use options::{HubLimits, HubOptions, TokenOverHttp};
 pub use resolve::{Resolved, Visibility};

@@ -60,8 +60,7 @@ impl Endpoint {
     }
 
     pub(crate) fn file(&self, repo: &RepoName, commit: Commit, path: &RepoPath) -> Url {
-        let segments: Vec<String> = path.as_str().split('/').map(encoded).collect();
-        self.join(&format!("/{repo}/resolve/{commit}/{}", segments.join("/")))
+        self.join(&file_target(repo, commit, path))
     }
 
     /// Returns the address of a path and query behind the endpoint's own address.
@@ -120,6 +119,12 @@ impl Endpoint {
         Url::parse(&format!("{}{rest}", self.text))
             .expect("an address stays one when a path is put behind it")
     }
+}
+
+/// Returns what a hub is asked for a file: the path behind the hub's own address.
+pub fn file_target(repo: &RepoName, commit: Commit, path: &RepoPath) -> String {
+    let segments: Vec<String> = path.as_str().split('/').map(encoded).collect();
+    format!("/{repo}/resolve/{commit}/{}", segments.join("/"))
 }
 
 /// Returns host and port of an address: all of it that may be shown.

@@ -21,6 +21,7 @@ mod selection;
 mod tests;
 
 pub use access::weight_file;
+pub use address::file_target;
 pub use client::Hub;
 pub use error::{
     AnswerInvalid, BodyLong, BodyShort, ConnectionLost, DigestInvalid, FileChanged, FileNotFound, HubError,
@@ -34,6 +35,7 @@ pub use file::{FileSource, RangeBody};
 pub use forward::{Elsewhere, ForwardRequest, Forwarded};
 pub use model::ResolvedModel;
 pub use options::{HubLimits, HubOptions, TokenOverHttp};
+pub use reqwest::Body as ForwardBody;
 pub use resolve::{Resolved, Visibility};
 pub use route::{Ask, RepoRoute, Route};
 pub use selection::{LeftOut, Selected, Selection, select};

@@ -44,7 +44,7 @@ pub(crate) fn digest_like(expected: &Digest, bytes: &[u8]) -> Digest {
 
 /// Returns how git names a file: by the digest itself, or for large-file storage by that of the pointer text that git
 /// holds in its place (git-lfs specification, version 1).
-pub(crate) fn git_blob_id(digest: &Digest, size: u64) -> Digest {
+pub fn git_blob_id(digest: &Digest, size: u64) -> Digest {
     match digest {
         Digest::GitSha1(_) => *digest,
         Digest::Sha256(_) => {

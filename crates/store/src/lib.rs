@@ -29,6 +29,7 @@ pub use error::{
     VerifyModelError, ViewError, WriteExtentError,
 };
 pub use flight::BlobWaiter;
+pub use hash::git_blob_id;
 pub use model::{FileVerdict, Removed, StoredModel, VerifiedFile, VerifyReport};
 pub use options::{EXTENT_BYTES_DEFAULT, ExtentBytes, ExtentBytesRefused, StoreOptions};
 pub use publish::{PublishedBlob, SmallBatch};

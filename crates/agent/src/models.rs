@@ -14,7 +14,7 @@ use base::{Backoff, Redacted, Timestamp};
 use hub::{Hub, HubOptions};
 use store::{HubStanding, Store, Supplier};
 use tokio::sync::watch;
-use transfer::{FetchError, FetchReport, FetchRequest, FetchState, HubSource, Transfer};
+use transfer::{FetchError, FetchReport, FetchRequest, FetchState, HubSource, SourceList, Transfer};
 use types::{Fault, HubName, Manifest, ModelKey};
 use url::Url;
 
@@ -119,7 +119,7 @@ impl Models {
         };
         let handle = self.transfer.fetch(FetchRequest {
             manifest: Arc::new(model.manifest.clone()),
-            source: Arc::new(HubSource::new(hub, key.repo.name.clone(), key.commit, token)),
+            sources: SourceList::one(Arc::new(HubSource::new(hub, key.repo.name.clone(), key.commit, token))),
             supplier: supplier(model),
         });
         let running = Fetch::Running { started_at: now, failures, progress: handle.progress() };

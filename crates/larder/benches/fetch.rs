@@ -21,7 +21,7 @@ use base::{Clock, Entropy, RealDisk};
 use sha2::{Digest as _, Sha256};
 use store::{HubStanding, Store, StoreOptions, Supplier};
 use tokio_util::sync::CancellationToken;
-use transfer::{FetchRequest, HubSource, Transfer, TransferOptions};
+use transfer::{FetchRequest, HubSource, SourceList, Transfer, TransferOptions};
 use types::{HubName, ModelRef, TenantId};
 
 const FILES: usize = 8;
@@ -123,7 +123,8 @@ async fn fetch(endpoint: &str, folder: &Path) -> Duration {
         standing: HubStanding::Trusted,
     };
     let source = HubSource::new(hub, model.repo.name.clone(), model.commit, None);
-    let request = FetchRequest { manifest: Arc::new(model.manifest), source: Arc::new(source), supplier };
+    let sources = SourceList::one(Arc::new(source));
+    let request = FetchRequest { manifest: Arc::new(model.manifest), sources, supplier };
     transfer.fetch(request).join().await.expect("the fetch ends well");
     let took = begun.elapsed();
     token.cancel();

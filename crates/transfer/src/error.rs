@@ -20,11 +20,11 @@ pub struct SourceFailed {
     pub fault: Fault,
 }
 
-/// A source gave wrong bytes for a file twice. They were thrown away.
+/// Every source of a file gave wrong bytes for it, and each a second time. They were thrown away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} gave wrong bytes twice")]
 pub struct ContentRefused {
-    /// The source's name.
+    /// The sources' names.
     pub name: String,
     /// What came and what was promised.
     pub source: ContentMismatch,

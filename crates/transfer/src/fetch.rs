@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use base::{ByteSize, Clock, Entropy, Timestamp};
+use base::{ByteSize, Clock, Entropy};
 use futures::{StreamExt, future, stream};
 use store::{PublishModelError, Store, Supplier};
 use tokio::sync::Semaphore;
@@ -17,8 +17,12 @@ use tokio_util::sync::CancellationToken;
 use types::{Digest, Manifest, ManifestFile};
 
 use crate::{
-    FetchCancelled, FetchError, FetchReport, FetchRequest, NoRoom, Source, TransferOptions, flight::Flight,
-    large, progress::Tracker, small,
+    FetchCancelled, FetchError, FetchReport, FetchRequest, NoRoom, TransferOptions,
+    flight::Flight,
+    large,
+    progress::Tracker,
+    small,
+    source::{Board, FetchSources},
 };
 
 /// How often a fetch looks what is missing: files vanish under it only when models are removed, so twice is much.
@@ -36,6 +40,7 @@ pub(crate) struct Shared {
     memory: Semaphore,
     memory_kib: u32,
     pub(crate) flight: Arc<Flight>,
+    pub(crate) board: Arc<Board>,
 }
 
 /// One fetch.
@@ -43,13 +48,11 @@ pub(crate) struct Shared {
 pub(crate) struct Fetch {
     pub(crate) shared: Arc<Shared>,
     pub(crate) manifest: Arc<Manifest>,
-    pub(crate) source: Arc<dyn Source>,
+    pub(crate) sources: Arc<FetchSources>,
     pub(crate) supplier: Supplier,
     pub(crate) tracker: Arc<Tracker>,
     /// Ends this fetch and all of its streams.
     pub(crate) token: CancellationToken,
-    /// Until when the source has asked not to be asked.
-    paused_until: Mutex<Timestamp>,
     /// The error that ended it, if one did.
     failure: Mutex<Option<FetchError>>,
     pub(crate) bytes_reused: AtomicU64,
@@ -78,6 +81,7 @@ impl Shared {
             memory: Semaphore::new(memory_kib as usize),
             memory_kib,
             flight: Flight::new(),
+            board: Arc::default(),
             options,
             store,
             clock,
@@ -93,15 +97,15 @@ impl Fetch {
         tracker: Arc<Tracker>,
         token: CancellationToken,
     ) -> Self {
-        let FetchRequest { manifest, source, supplier } = request;
+        let FetchRequest { manifest, sources, supplier } = request;
+        let sources = FetchSources::new(&sources, shared.board.clone(), shared.clock.clone());
         Self {
             shared,
             manifest,
-            source,
+            sources: Arc::new(sources),
             supplier,
             tracker,
             token,
-            paused_until: Mutex::new(Timestamp::EPOCH),
             failure: Mutex::new(None),
             bytes_reused: AtomicU64::new(0),
             extents_refetched: AtomicU64::new(0),
@@ -121,6 +125,7 @@ impl Fetch {
                 bytes_reused: ByteSize(self.bytes_reused.load(Ordering::Relaxed)),
                 duration: self.shared.clock.now().since(began),
                 extents_refetched: self.extents_refetched.load(Ordering::Relaxed),
+                sources: self.sources.uses(),
             }),
         }
     }
@@ -235,22 +240,6 @@ impl Fetch {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.shared.memory_kib);
         let taken = self.unless_cancelled(self.shared.memory.acquire_many(kib)).await?;
         Ok(taken.expect("the semaphore is never closed"))
-    }
-
-    pub(crate) fn pause_until(&self, moment: Timestamp) {
-        let mut until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = moment.max(*until);
-    }
-
-    /// Waits while the source has asked not to be asked.
-    pub(crate) async fn wait_for_pause(&self) -> Result<(), FetchCancelled> {
-        loop {
-            let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-            if until <= self.shared.clock.now() {
-                return Ok(());
-            }
-            self.unless_cancelled(self.shared.clock.sleep_until(until)).await?;
-        }
     }
 }
 

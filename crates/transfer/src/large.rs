@@ -5,21 +5,27 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use base::TaskScope;
 use store::{BlobWriter, Claim, ExtentIndex, FinishError};
 
 use crate::{
-    ContentRefused, FetchError, SourceFile,
+    ContentRefused, FetchError,
     fetch::{Fetch, Wanted, blocking},
     progress::Tracker,
-    reading::{Sink, read},
+    reading::{Reading, Sink, read},
+    source::{AfterWrong, OpenFile},
+    whole,
 };
 
-/// A file is fetched again this often when its bytes were wrong: once may be chance, twice is the source.
-const REFETCHES_MAX: u32 = 1;
+/// A file is fetched again this often when its bytes were wrong and no source of this fetch gave any of them: an
+/// earlier fetch left them, and they went with it.
+const REFETCHES_UNBLAMED_MAX: u32 = 1;
 /// A file is finished again this often when the store finds extents damaged on the disk.
 const REPAIRS_MAX: u32 = 2;
 
@@ -27,9 +33,10 @@ const REPAIRS_MAX: u32 = 2;
 #[derive(Debug)]
 struct Bringing {
     fetch: Arc<Fetch>,
-    wanted: Wanted,
     writer: Arc<BlobWriter>,
-    source: Arc<dyn SourceFile>,
+    file: Arc<OpenFile>,
+    /// Whether the sources that are left give the file only as a whole, so that streams are of no use.
+    is_whole_only: AtomicBool,
     /// Extents that no stream has taken yet, in order.
     queue: Mutex<VecDeque<ExtentIndex>>,
 }
@@ -46,7 +53,8 @@ enum Finished {
 /// Brings a file, unless it is here or another fetch brings it.
 pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), FetchError> {
     let size = wanted.file.size;
-    let (mut refetches, mut repairs) = (0, 0);
+    let open = fetch.sources.open(&wanted.file);
+    let (mut refetches, mut unblamed, mut repairs) = (0, 0, 0);
     // How many of the file's bytes the progress counts.
     let mut credited = 0;
     loop {
@@ -76,7 +84,7 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
             fetch.bytes_reused.fetch_add(here + size * (wanted.copies - 1), Ordering::Relaxed);
         }
         let extents = u64::from(writer.extent_count());
-        match stream_and_finish(fetch, wanted, writer).await? {
+        match stream_and_finish(fetch, &open, writer).await? {
             Finished::Published => {
                 fetch.tracker.found(size * (wanted.copies - 1));
                 fetch.tracker.files_done(wanted.copies);
@@ -85,10 +93,14 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
             Finished::Wrong(mismatch) => {
                 fetch.tracker.lost(size);
                 credited = 0;
-                let name = fetch.source.name();
-                tracing::warn!(source = name, %mismatch, refetches, "wrong bytes were thrown away");
-                if refetches == REFETCHES_MAX {
-                    return Err(ContentRefused { name, source: mismatch }.into());
+                tracing::warn!(%mismatch, refetches, "a file was thrown away for its bytes");
+                match open.blame() {
+                    AfterWrong::Nobody(name) => return Err(ContentRefused { name, source: mismatch }.into()),
+                    AfterWrong::Unblamed if unblamed == REFETCHES_UNBLAMED_MAX => {
+                        return Err(FinishError::Mismatch(mismatch).into());
+                    }
+                    AfterWrong::Unblamed => unblamed += 1,
+                    AfterWrong::Again => {}
                 }
                 refetches += 1;
                 fetch.extents_refetched.fetch_add(extents, Ordering::Relaxed);
@@ -105,15 +117,15 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
 /// Brings all missing extents and has the whole checked.
 async fn stream_and_finish(
     fetch: &Arc<Fetch>,
-    wanted: &Wanted,
+    file: &Arc<OpenFile>,
     writer: BlobWriter,
 ) -> Result<Finished, FetchError> {
     let queue: VecDeque<ExtentIndex> = writer.missing_extents().into();
     let streams = fetch.shared.options.connections_max.clamp(1, queue.len().max(1));
     let bringing = Arc::new(Bringing {
         fetch: fetch.clone(),
-        wanted: wanted.clone(),
-        source: fetch.source.open(&wanted.file),
+        file: file.clone(),
+        is_whole_only: AtomicBool::new(false),
         writer: Arc::new(writer),
         queue: Mutex::new(queue),
     });
@@ -132,6 +144,9 @@ async fn stream_and_finish(
         }
     }
     fetch.check()?;
+    if bringing.is_whole_only.load(Ordering::Relaxed) {
+        whole::bring(fetch, file, &bringing.writer).await?;
+    }
     let bringing = Arc::into_inner(bringing).expect("every stream has ended and let go");
     let writer = Arc::into_inner(bringing.writer).expect("every write has ended and let go");
     let _verifying = fetch.tracker.verifying();
@@ -145,15 +160,20 @@ async fn stream_and_finish(
 
 /// One stream: takes runs until none are left.
 async fn bring_runs(bringing: &Bringing) -> Result<(), FetchError> {
-    let Bringing { fetch, wanted, writer, source, .. } = bringing;
+    let Bringing { fetch, writer, file, .. } = bringing;
     // One buffer for the whole life of the stream: fresh pages cost as much as the copy into them.
     let mut buffer = Vec::new();
     while let Some((first, last)) = bringing.take_run() {
-        let _room = fetch.memory(writer.extent_bytes().min(wanted.file.size)).await?;
+        let _room = fetch.memory(writer.extent_bytes().min(file.file.size)).await?;
         let range = writer.extent_range(first).start..writer.extent_range(last).end;
         let mut sink = ExtentSink { tracker: &fetch.tracker, writer, next: first, buffer };
-        read(fetch, &wanted.file, &**source, range, &mut sink).await?;
-        buffer = sink.buffer;
+        match read(fetch, file, range, &mut sink).await? {
+            Reading::Done => buffer = sink.buffer,
+            Reading::WholeOnly => {
+                bringing.is_whole_only.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
     }
     Ok(())
 }
@@ -162,6 +182,9 @@ impl Bringing {
     /// Takes the next run of neighbouring extents: long while much is left, short towards the end, so that all
     /// streams end together.
     fn take_run(&self) -> Option<(ExtentIndex, ExtentIndex)> {
+        if self.is_whole_only.load(Ordering::Relaxed) {
+            return None;
+        }
         let options = &self.fetch.shared.options;
         let longest = options.range_bytes_max.bytes() / self.writer.extent_bytes().max(1);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,11 +204,11 @@ impl Bringing {
 }
 
 /// Gathers extents and writes each as soon as it is whole.
-struct ExtentSink<'a> {
-    tracker: &'a Tracker,
-    writer: &'a Arc<BlobWriter>,
-    next: ExtentIndex,
-    buffer: Vec<u8>,
+pub(crate) struct ExtentSink<'a> {
+    pub(crate) tracker: &'a Tracker,
+    pub(crate) writer: &'a Arc<BlobWriter>,
+    pub(crate) next: ExtentIndex,
+    pub(crate) buffer: Vec<u8>,
 }
 
 impl Sink for ExtentSink<'_> {

@@ -15,6 +15,7 @@ mod reading;
 mod service;
 mod small;
 mod source;
+mod whole;
 
 pub use error::{
     ContentRefused, FetchAbandoned, FetchCancelled, FetchError, NoRoom, SourceFailed, TransferFull,
@@ -22,4 +23,4 @@ pub use error::{
 pub use options::TransferOptions;
 pub use progress::{FetchProgress, FetchState, FileProgress};
 pub use service::{FetchHandle, FetchReport, FetchRequest, Transfer, TransferService};
-pub use source::{HubSource, Source, SourceBytes, SourceError, SourceFile};
+pub use source::{HubSource, Source, SourceBytes, SourceError, SourceFile, SourceList, SourceUse};

@@ -9,15 +9,13 @@ use crate::TransferOptions;
 /// What is to be done after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Try again after this long.
+    /// Try this source again after this long.
     TryAfter(Duration),
-    /// The source asked for a pause: nobody asks it again before this long.
-    PauseFor(Duration),
-    /// Fail.
+    /// Ask it no more.
     GiveUp,
 }
 
-/// Counts failures in a row of one range.
+/// Counts failures in a row of one source with one range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Patience {
     failures: u32,
@@ -48,8 +46,10 @@ impl Patience {
             }
             Retry::After(pause) => {
                 self.pauses += 1;
-                if self.pauses > options.pauses_max { Verdict::GiveUp } else { Verdict::PauseFor(pause) }
+                if self.pauses > options.pauses_max { Verdict::GiveUp } else { Verdict::TryAfter(pause) }
             }
+            // Nothing failed: it is to be asked in another way.
+            Retry::Whole => Verdict::TryAfter(Duration::ZERO),
         }
     }
 }

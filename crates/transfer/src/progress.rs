@@ -201,6 +201,15 @@ impl Tracker {
         self.change(|figures| figures.bytes_done = figures.bytes_done.saturating_sub(bytes));
     }
 
+    /// Notes bytes of a file that came and were not wanted.
+    pub(crate) fn discarded(&self, path: &RepoPath, bytes: u64) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.bytes_done = figures.bytes_done.saturating_sub(bytes);
+        if let Some((_, here)) = figures.files.get_mut(path) {
+            *here = here.saturating_sub(bytes);
+        }
+    }
+
     pub(crate) fn files_done(&self, files: u64) {
         self.change(|figures| figures.files_done += files);
     }

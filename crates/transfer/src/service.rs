@@ -9,8 +9,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use types::Manifest;
 
 use crate::{
-    FetchAbandoned, FetchCancelled, FetchError, FetchProgress, FetchState, Source, TransferFull,
-    TransferOptions,
+    FetchAbandoned, FetchCancelled, FetchError, FetchProgress, FetchState, SourceList, SourceUse,
+    TransferFull, TransferOptions,
     fetch::{Fetch, Shared},
     progress::Tracker,
 };
@@ -34,8 +34,8 @@ pub struct TransferService {
 pub struct FetchRequest {
     /// The model.
     pub manifest: Arc<Manifest>,
-    /// Where its bytes come from.
-    pub source: Arc<dyn Source>,
+    /// Where its bytes come from, the first choice first.
+    pub sources: SourceList,
     /// The hub and tenant that the bytes are brought for, and whether the operator trusts that hub.
     pub supplier: Supplier,
 }
@@ -49,7 +49,7 @@ pub struct FetchHandle {
 }
 
 /// What a fetch did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchReport {
     /// Bytes that came from the source, those thrown away included.
     pub bytes_fetched: ByteSize,
@@ -59,6 +59,8 @@ pub struct FetchReport {
     pub duration: Duration,
     /// Extents (and small files) fetched again because their bytes were wrong.
     pub extents_refetched: u64,
+    /// What each source did, in the order of the request.
+    pub sources: Vec<SourceUse>,
 }
 
 #[derive(Debug)]

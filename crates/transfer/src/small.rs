@@ -9,8 +9,12 @@ use types::{Digest, ManifestFile, RepoPath};
 use crate::{
     ContentRefused, FetchError,
     fetch::{Fetch, Wanted, blocking},
-    reading::read,
+    reading::{Reading, read},
+    source::{AfterWrong, OpenFile},
 };
+
+/// A small file is read anew this often when a source that gives no ranges breaks off amid it.
+const RESTARTS_MAX: u32 = 9;
 
 /// Brings small files, except those that another fetch brings meanwhile.
 pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: Vec<Wanted>) -> Result<(), FetchError> {
@@ -75,33 +79,54 @@ fn batches(fetch: &Fetch, wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     batches
 }
 
-/// Brings one batch; files whose bytes were wrong are fetched once more.
+/// Brings one batch; files whose bytes were wrong are fetched again, as long as a source is left for them.
 async fn bring_batch(fetch: &Arc<Fetch>, batch: Vec<Wanted>) -> Result<(), FetchError> {
     let bytes = batch.iter().map(|wanted| wanted.file.size).sum();
     let _room = fetch.memory(bytes).await?;
-    let wrong = read_and_publish(fetch, &batch).await?;
     let reused: u64 = batch.iter().map(|wanted| wanted.bytes() - wanted.file.size).sum();
+    let open = |wanted: Wanted| (fetch.sources.open(&wanted.file), wanted);
+    let mut left: Vec<(Arc<OpenFile>, Wanted)> = batch.into_iter().map(open).collect();
+    loop {
+        let wrong = read_and_publish(fetch, &left).await?;
+        if wrong.is_empty() {
+            break;
+        }
+        left.retain(|(_, wanted)| wrong.iter().any(|wrong| wrong.path == wanted.file.path));
+        for (file, mismatch) in left.iter().map(|(file, _)| file).zip(wrong_in_order(&left, wrong)) {
+            match file.blame() {
+                AfterWrong::Again => {}
+                // An empty file comes from nobody: its digest is wrong whoever is asked.
+                AfterWrong::Unblamed => {
+                    let name = fetch.sources.name(fetch.sources.len() - 1).to_owned();
+                    return Err(ContentRefused { name, source: mismatch }.into());
+                }
+                AfterWrong::Nobody(name) => return Err(ContentRefused { name, source: mismatch }.into()),
+            }
+        }
+        fetch.extents_refetched.fetch_add(left.len() as u64, Ordering::Relaxed);
+    }
     fetch.bytes_reused.fetch_add(reused, Ordering::Relaxed);
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let again: Vec<Wanted> =
-        batch.into_iter().filter(|wanted| wrong.iter().any(|wrong| wrong.path == wanted.file.path)).collect();
-    tracing::warn!(source = fetch.source.name(), first = %wrong[0], count = wrong.len(), "wrong bytes were thrown away");
-    fetch.extents_refetched.fetch_add(again.len() as u64, Ordering::Relaxed);
-    match read_and_publish(fetch, &again).await?.into_iter().next() {
-        None => Ok(()),
-        Some(mismatch) => Err(ContentRefused { name: fetch.source.name(), source: mismatch }.into()),
-    }
+    Ok(())
+}
+
+/// Returns what was wrong with each of the files, in their order.
+fn wrong_in_order(
+    left: &[(Arc<OpenFile>, Wanted)],
+    mut wrong: Vec<store::ContentMismatch>,
+) -> Vec<store::ContentMismatch> {
+    let place = |path: &RepoPath| left.iter().position(|(_, wanted)| wanted.file.path == *path);
+    wrong.sort_by_key(|mismatch| place(&mismatch.path));
+    wrong
 }
 
 /// Reads files and publishes those whose bytes are right; returns the others.
 async fn read_and_publish(
     fetch: &Arc<Fetch>,
-    batch: &[Wanted],
+    batch: &[(Arc<OpenFile>, Wanted)],
 ) -> Result<Vec<store::ContentMismatch>, FetchError> {
-    let files: Vec<_> = stream::iter(batch.to_vec())
-        .map(|wanted| read_whole(fetch.clone(), wanted.file))
+    let opened: Vec<Arc<OpenFile>> = batch.iter().map(|(file, _)| file.clone()).collect();
+    let files: Vec<_> = stream::iter(opened)
+        .map(|file| read_whole(fetch.clone(), file))
         .buffer_unordered(fetch.shared.options.connections_max.max(1))
         .try_collect()
         .await?;
@@ -110,7 +135,7 @@ async fn read_and_publish(
     let _verifying = fetch.tracker.verifying();
     let published = blocking(move || store.publish_small(files, &supplier)).await?;
     let wrong: BTreeSet<&RepoPath> = published.mismatches.iter().map(|mismatch| &mismatch.path).collect();
-    for wanted in batch {
+    for (_, wanted) in batch {
         if wrong.contains(&wanted.file.path) {
             fetch.tracker.lost(wanted.file.size);
         } else {
@@ -121,11 +146,20 @@ async fn read_and_publish(
     Ok(published.mismatches)
 }
 
-async fn read_whole(fetch: Arc<Fetch>, file: ManifestFile) -> Result<(ManifestFile, Bytes), FetchError> {
+async fn read_whole(fetch: Arc<Fetch>, open: Arc<OpenFile>) -> Result<(ManifestFile, Bytes), FetchError> {
+    let file = open.file.clone();
     let mut bytes = Vec::with_capacity(usize::try_from(file.size).expect("a small file fits in memory"));
-    if file.size > 0 {
-        let source = fetch.source.open(&file);
-        read(&fetch, &file, &*source, 0..file.size, &mut bytes).await?;
+    let mut restarts = 0;
+    while file.size > 0 {
+        match read(&fetch, &open, 0..file.size, &mut bytes).await? {
+            Reading::Done => break,
+            Reading::WholeOnly if restarts == RESTARTS_MAX => return Err(open.broke_off().into()),
+            Reading::WholeOnly => {
+                restarts += 1;
+                fetch.tracker.lost(bytes.len() as u64);
+                bytes.clear();
+            }
+        }
     }
     Ok((file, bytes.into()))
 }

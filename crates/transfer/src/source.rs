@@ -1,4 +1,9 @@
-//! Where bytes come from: a hub now; mirrors, folders and peers later.
+//! Where bytes come from: a hub, its mirrors, folders and buckets over HTTP; peers later.
+
+mod board;
+mod choice;
+mod list;
+mod usage;
 
 use std::{fmt, sync::Arc};
 
@@ -8,9 +13,15 @@ use futures::{FutureExt, future::BoxFuture, stream, stream::BoxStream};
 use hub::{FileSource, Hub, ReadError, Retry};
 use types::{Commit, Fault, ManifestFile, RepoName};
 
+pub(crate) use board::Board;
+pub use list::SourceList;
+pub(crate) use list::{AfterWrong, Asking, Choice, FetchSources, NeedsRanges, OpenFile, RangeStanding};
+pub use usage::SourceUse;
+
 /// Holds the files of one model.
 pub trait Source: Send + Sync + fmt::Debug + 'static {
-    /// Returns the name by which people know it, for progress and for blame.
+    /// Returns the name by which people know it, for progress and for blame. Sources of one name share their
+    /// reputation among all fetches of a transfer.
     fn name(&self) -> String;
 
     /// Opens a file for reading by ranges. Asks nobody yet.

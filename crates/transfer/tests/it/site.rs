@@ -7,7 +7,7 @@ use hub::{Hub, HubOptions};
 use hub_server::{AccessRules, HubHandle, HubServer, HubServerOptions};
 use store::{ExtentBytes, FileVerdict, HubStanding, Store, StoreOptions, Supplier, ViewSpec};
 use tokio_util::sync::CancellationToken;
-use transfer::{FetchError, FetchHandle, FetchReport, FetchRequest, HubSource, Transfer, TransferOptions};
+use transfer::{FetchError, FetchHandle, FetchReport, FetchRequest, HubSource, SourceList, Transfer, TransferOptions};
 use types::{Fault, Manifest, ModelRef, TenantId};
 
 /// The size of the weights of each repository: some dozens of extents.
@@ -116,8 +116,8 @@ impl Site {
         let model = hub.resolve_model(&reference, token).await.map_err(|error| error.fault())?;
         let manifest = Arc::new(model.manifest);
         let source = HubSource::new(hub, model.repo.name, model.commit, token.cloned());
-        let request =
-            FetchRequest { manifest: manifest.clone(), source: Arc::new(source), supplier: supplier() };
+        let sources = SourceList::one(Arc::new(source));
+        let request = FetchRequest { manifest: manifest.clone(), sources, supplier: supplier() };
         Ok(Begun { handle: self.transfer.fetch(request), manifest })
     }
 

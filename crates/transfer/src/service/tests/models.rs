@@ -137,7 +137,8 @@ pub(super) fn request(manifest: &Arc<Manifest>, source: Arc<impl Source>) -> Fet
         tenant: TenantId::default_tenant(),
         standing: HubStanding::Trusted,
     };
-    FetchRequest { manifest: manifest.clone(), source, supplier }
+    let source: Arc<dyn Source> = source;
+    FetchRequest { manifest: manifest.clone(), sources: source.into(), supplier }
 }
 
 /// The real disk, with another idea of its room, and without syncs: no test here loses power.

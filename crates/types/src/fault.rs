@@ -57,6 +57,10 @@ codes! {
     WorkerNotFound = "worker-not-found", 404, "There is no such worker";
     ModelNotFound = "model-not-found", 404, "The model is on no host";
     ModelInUse = "model-in-use", 409, "The model is in use";
+    ModelNotFetching = "model-not-fetching", 409, "No pull brings the model";
+    ModelTooLarge = "model-too-large", 422, "The model fits on no host";
+    ModelPinned = "model-pinned", 409, "The model is pinned";
+    CacheFull = "cache-full", 507, "The host has no room for the model";
     HostNotFound = "host-not-found", 404, "There is no such host";
     ModelRefInvalid = "model-ref-invalid", 422, "The text is no model reference";
     RepoNotFound = "repo-not-found", 422, "The hub has no such repository";
@@ -69,6 +73,8 @@ codes! {
     RevisionNotFound = "revision-not-found", 422, "The repository has no such revision";
     FileNotFound = "file-not-found", 422, "The repository has no such file";
     VariantNotFound = "variant-not-found", 422, "The repository has no such variant";
+    WeightsPickled = "weights-pickled", 422, "The weights are pickled, and nobody has consented";
+    SelectionEmpty = "selection-empty", 422, "The selection leaves no file";
     HubUnreachable = "hub-unreachable", 502, "The hub does not answer";
     HubStalled = "hub-stalled", 504, "The hub stopped sending";
     HubRateLimited = "hub-rate-limited", 429, "The hub asks for a pause";
@@ -81,6 +87,8 @@ codes! {
     ContentMismatch = "content-mismatch", 502, "A file's bytes are not what the hub vouched for";
     DiskFull = "disk-full", 507, "The disk has no room";
     DiskError = "disk-error", 500, "The disk answered with an error";
+    CacheNotFound = "cache-not-found", 422, "The folder is no Hugging Face cache that can be read";
+    LinkRefused = "link-refused", 422, "The files can't be linked";
     StoreLocked = "store-locked", 409, "Another process uses this store";
     StoreFormat = "store-format", 500, "The folder is no store that this version can read";
     StateLocked = "state-locked", 409, "Another process uses this data folder";

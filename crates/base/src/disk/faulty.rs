@@ -362,7 +362,7 @@ impl Disk for FaultyDisk {
             let inode = machine.tree.resolve(folder)?;
             machine.tree.list_inode(inode).map(|_| inode)
         })?;
-        Ok(Box::new(FaultyForeignFolder { disk: self.clone(), inode }))
+        Ok(Box::new(FaultyForeignFolder { disk: self.clone(), path: folder.to_owned(), inode }))
     }
 }
 

@@ -67,6 +67,12 @@ pub struct ForeignMeta {
 
 /// A folder that another program fills.
 pub trait ForeignFolder: Send + Sync + fmt::Debug {
+    /// Returns the path at which this very folder stands now, without links.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn path(&self) -> io::Result<PathBuf>;
+
     /// Lists a folder below this one, sorted by name; the empty path is this one. No part of the path may be a link.
     ///
     /// # Errors
@@ -155,6 +161,10 @@ impl RealForeignFolder {
 }
 
 impl ForeignFolder for RealForeignFolder {
+    fn path(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<FolderEntry>> {
         let path = if folder.is_empty() { "." } else { folder };
         let open = self.open_below(path, OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)?;

@@ -11,10 +11,15 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct FaultyForeignFolder {
     pub(super) disk: FaultyDisk,
+    pub(super) path: PathBuf,
     pub(super) inode: InodeId,
 }
 
 impl ForeignFolder for FaultyForeignFolder {
+    fn path(&self) -> io::Result<PathBuf> {
+        Ok(self.path.clone())
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<FolderEntry>> {
         self.disk.call(DiskCall::Look, |machine| {
             let inode = machine.tree.resolve_from(self.inode, Path::new(folder))?;

@@ -57,6 +57,7 @@ fn check_links(disk: &Arc<dyn Disk>, root: &Path) {
     check("snapshots/c/nowhere", &missing);
     check("snapshots/c/absent", &missing);
     check("snapshots/c/folder", &OpenForeignError::NotAFile.to_string());
+    assert_eq!(cache.path().unwrap(), root.join("cache"));
     assert_eq!(cache.read_link("snapshots/c/good").unwrap(), Path::new("../../blobs/one"));
     let names: Vec<_> = cache.list("").unwrap().into_iter().map(|entry| (entry.name, entry.kind)).collect();
     assert_eq!(names, [("blobs".to_owned(), EntryKind::Folder), ("snapshots".to_owned(), EntryKind::Folder)]);
@@ -68,7 +69,8 @@ fn check_links(disk: &Arc<dyn Disk>, root: &Path) {
 #[test]
 fn links_are_followed_but_never_out_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    check_links(&(Arc::new(RealDisk) as Arc<dyn Disk>), folder.path());
+    let real = folder.path().canonicalize().unwrap();
+    check_links(&(Arc::new(RealDisk) as Arc<dyn Disk>), &real);
     check_links(&(Arc::new(FaultyDisk::new(1)) as Arc<dyn Disk>), Path::new("/root"));
 }
 

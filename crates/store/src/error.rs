@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use base::ByteSize;
 use types::{Digest, ErrorCode, Fault, ModelKey, RepoPath, Revision};
 
-use crate::writer::ExtentIndex;
+use crate::{ExtentIndex, Pin, PinnedBy};
 
 /// The disk has no room for what was to be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -195,6 +195,41 @@ pub struct ModelInUse {
     pub leases: usize,
 }
 
+/// An operator keeps the model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model {key} is pinned{}", match pin.by {
+    PinnedBy::Operator => "",
+    PinnedBy::Doubt => ": what is known of it can't be read, and may have held a pin",
+})]
+pub struct ModelPinned {
+    /// The model.
+    pub key: ModelKey,
+    /// Since when, and by whom.
+    pub pin: Pin,
+}
+
+/// The model is larger than the cache may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model has {bytes}, and models may take {max} on this host")]
+pub struct CacheTooSmall {
+    /// Bytes of the model.
+    pub bytes: ByteSize,
+    /// What the limit is.
+    pub max: ByteSize,
+}
+
+/// The model is larger than what the disk could have free for models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model has {bytes}, and the disk has {most} for models when {floor} stay free")]
+pub struct DiskTooSmall {
+    /// Bytes of the model.
+    pub bytes: ByteSize,
+    /// What is free and what models take now, without the floor.
+    pub most: ByteSize,
+    /// What stays free.
+    pub floor: ByteSize,
+}
+
 /// One revision's name stands where another needs a folder, as `a` and `a/b` do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the revisions {file} and {folder} can't be shown side by side: one's name is the other's folder")]
@@ -360,6 +395,9 @@ pub enum RemoveModelError {
     /// It is used.
     #[error(transparent)]
     InUse(#[from] ModelInUse),
+    /// An operator keeps it.
+    #[error(transparent)]
+    Pinned(#[from] ModelPinned),
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskTrouble),
@@ -372,6 +410,29 @@ impl RemoveModelError {
             Self::NotHere(not_here) => not_here.fault(),
             Self::InUse(in_use) => Fault::from_error(ErrorCode::ModelInUse, in_use)
                 .with_hint("stop the workers that use it (larder worker list), then remove it"),
+            Self::Pinned(pinned) => Fault::from_error(ErrorCode::ModelPinned, pinned)
+                .with_hint("unpin it first: larder model unpin"),
+            Self::Disk(trouble) => trouble.fault(),
+        }
+    }
+}
+
+/// Why what is known of a model could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepModelError {
+    /// It is not here.
+    #[error(transparent)]
+    NotHere(#[from] ModelNotHere),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskTrouble),
+}
+
+impl KeepModelError {
+    /// Returns what a person is told.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotHere(not_here) => not_here.fault(),
             Self::Disk(trouble) => trouble.fault(),
         }
     }

@@ -29,6 +29,11 @@ impl Flights {
         }
     }
 
+    /// Returns whether somebody writes a blob.
+    pub(crate) fn is_under_way(&self, key: &FlightKey) -> bool {
+        self.lock().contains_key(key)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, watch::Sender<()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

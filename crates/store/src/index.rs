@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use base::ByteSize;
+use base::{ByteSize, Timestamp};
 use types::{Digest, Manifest, ManifestFile, ModelKey};
 
 use crate::{
@@ -44,7 +44,26 @@ pub(crate) enum Placement {
 pub(crate) struct Index {
     blobs: HashMap<Digest, BlobEntry>,
     models: BTreeMap<ModelKey, Arc<StoredModel>>,
+    /// Models on record that lack a blob.
+    damaged: BTreeMap<ModelKey, Arc<StoredModel>>,
     partials: HashMap<FlightKey, Arc<PartialProgress>>,
+    /// Blobs that were moved aside, with their lengths.
+    quarantined: BTreeMap<Digest, u64>,
+}
+
+/// Whether a model on record can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wholeness {
+    Whole,
+    Damaged,
+}
+
+/// What is known of a blob beside its length, for whoever looks at the blobs one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NamedBlob {
+    pub(crate) size: u64,
+    /// When the youngest model that names it became whole; `None` when no model names it.
+    pub(crate) named_since: Option<Timestamp>,
 }
 
 impl Index {
@@ -96,12 +115,128 @@ impl Index {
         self.models.values()
     }
 
+    /// Returns the models on record that lack a blob.
+    pub(crate) fn damaged(&self) -> impl Iterator<Item = &Arc<StoredModel>> {
+        self.damaged.values()
+    }
+
+    /// Returns every model on record, and whether it can be used.
+    pub(crate) fn recorded(&self) -> impl Iterator<Item = (&Arc<StoredModel>, Wholeness)> {
+        let whole = self.models.values().map(|model| (model, Wholeness::Whole));
+        whole.chain(self.damaged.values().map(|model| (model, Wholeness::Damaged)))
+    }
+
+    /// Returns a model on record, and whether it can be used.
+    pub(crate) fn record(&self, key: &ModelKey) -> Option<(&Arc<StoredModel>, Wholeness)> {
+        let damaged = || self.damaged.get(key).map(|model| (model, Wholeness::Damaged));
+        self.models.get(key).map(|model| (model, Wholeness::Whole)).or_else(damaged)
+    }
+
+    /// Takes a model on record: as whole when all its blobs are here, else as damaged.
     pub(crate) fn insert_model(&mut self, model: Arc<StoredModel>) {
-        self.models.insert(model.manifest.key().clone(), model);
+        let key = model.manifest.key().clone();
+        self.remove_model(&key);
+        let models = match self.first_absent(&model.manifest) {
+            None => &mut self.models,
+            Some(_) => &mut self.damaged,
+        };
+        models.insert(key, model);
     }
 
     pub(crate) fn remove_model(&mut self, key: &ModelKey) {
         self.models.remove(key);
+        self.damaged.remove(key);
+    }
+
+    /// Counts as whole what was damaged and has all its blobs again. Returns those models.
+    pub(crate) fn mend(&mut self) -> Vec<ModelKey> {
+        let whole: Vec<_> = self
+            .damaged
+            .values()
+            .filter(|model| self.first_absent(&model.manifest).is_none())
+            .cloned()
+            .collect();
+        let keys = whole.iter().map(|model| model.manifest.key().clone()).collect();
+        whole.into_iter().for_each(|model| self.insert_model(model));
+        keys
+    }
+
+    /// Returns the models on record that name a blob.
+    pub(crate) fn naming(&self, digest: &Digest) -> Vec<ModelKey> {
+        let names =
+            |model: &Arc<StoredModel>| model.manifest.files().iter().any(|file| file.digest == *digest);
+        let naming = self.recorded().filter(|(model, _)| names(model));
+        naming.map(|(model, _)| model.manifest.key().clone()).collect()
+    }
+
+    /// Takes a blob out, and counts the models that name it as damaged. Returns these.
+    pub(crate) fn lose_blob(&mut self, digest: &Digest) -> Vec<ModelKey> {
+        self.blobs.remove(digest);
+        let keys = self.naming(digest);
+        let damaged: Vec<_> = keys.iter().filter_map(|key| self.models.remove(key)).collect();
+        self.damaged.extend(damaged.into_iter().map(|model| (model.manifest.key().clone(), model)));
+        keys
+    }
+
+    pub(crate) fn insert_quarantined(&mut self, digest: Digest, size: u64) {
+        self.quarantined.insert(digest, size);
+    }
+
+    pub(crate) fn remove_quarantined(&mut self, digest: &Digest) {
+        self.quarantined.remove(digest);
+    }
+
+    /// Returns the blobs that were moved aside.
+    pub(crate) fn quarantined(&self) -> impl Iterator<Item = &Digest> {
+        self.quarantined.keys()
+    }
+
+    pub(crate) fn quarantined_bytes(&self) -> ByteSize {
+        self.quarantined.values().map(|size| ByteSize(*size)).sum()
+    }
+
+    /// Returns every blob by what names it.
+    pub(crate) fn named_blobs(&self) -> HashMap<Digest, NamedBlob> {
+        let blobs = self.blobs.iter();
+        let mut named: HashMap<Digest, NamedBlob> =
+            blobs.map(|(digest, blob)| (*digest, NamedBlob { size: blob.size, named_since: None })).collect();
+        for (model, _) in self.recorded() {
+            for file in model.manifest.files() {
+                if let Some(blob) = named.get_mut(&file.digest) {
+                    blob.named_since = blob.named_since.max(Some(model.published_at));
+                }
+            }
+        }
+        named
+    }
+
+    /// Returns how many models name each blob.
+    pub(crate) fn name_counts(&self) -> HashMap<Digest, usize> {
+        let mut counts = HashMap::new();
+        for (model, _) in self.recorded() {
+            let digests: BTreeSet<Digest> = model.manifest.files().iter().map(|file| file.digest).collect();
+            digests.into_iter().for_each(|digest| *counts.entry(digest).or_default() += 1);
+        }
+        counts
+    }
+
+    /// Returns the blobs that no model names.
+    pub(crate) fn unnamed(&self) -> BTreeMap<Digest, u64> {
+        let unnamed = self.named_blobs().into_iter().filter(|(_, blob)| blob.named_since.is_none());
+        unnamed.map(|(digest, blob)| (digest, blob.size)).collect()
+    }
+
+    /// Returns the partial files with the room that each has reserved.
+    pub(crate) fn partials(&self) -> impl Iterator<Item = (&FlightKey, u64)> {
+        self.partials.iter().map(|(key, progress)| (key, progress.reserved))
+    }
+
+    /// Returns the files that a supplier would have to bring and for which the disk has no room reserved yet.
+    pub(crate) fn unreserved(&self, manifest: &Manifest, supplier: &Supplier) -> HashMap<FlightKey, u64> {
+        let owner = PartialOwner::of(supplier);
+        let wanted = manifest.files().iter().filter(|file| !self.satisfies(file, supplier));
+        let keyed = wanted.map(|file| ((owner.clone(), file.digest), file.size));
+        keyed.filter(|(key, _)| !self.partials.contains_key(key)).collect()
     }
 
     /// Returns the first file of a manifest that is not here at its size, whoever may have it.
@@ -114,7 +249,7 @@ impl Index {
     /// Returns the digests of a model that no other model names.
     pub(crate) fn only_named_by(&self, model: &StoredModel) -> BTreeSet<Digest> {
         let mut digests: BTreeSet<Digest> = model.manifest.files().iter().map(|file| file.digest).collect();
-        for other in self.models.values().filter(|other| other.manifest.key() != model.manifest.key()) {
+        for (other, _) in self.recorded().filter(|(other, _)| other.manifest.key() != model.manifest.key()) {
             for file in other.manifest.files() {
                 digests.remove(&file.digest);
             }
@@ -153,10 +288,7 @@ impl Index {
 
     /// Returns the bytes of blobs that no model names.
     pub(crate) fn unreferenced_bytes(&self) -> ByteSize {
-        let named: BTreeSet<Digest> =
-            self.models.values().flat_map(|model| model.manifest.files()).map(|file| file.digest).collect();
-        let unnamed = self.blobs.iter().filter(|(digest, _)| !named.contains(digest));
-        unnamed.map(|(_, blob)| ByteSize(blob.size)).sum()
+        self.unnamed().into_values().map(ByteSize).sum()
     }
 
     pub(crate) fn partial_bytes(&self) -> ByteSize {

@@ -14,6 +14,8 @@ pub(crate) const JOURNAL_SUFFIX: &str = ".journal";
 
 const SHARED: &str = "shared";
 const MODEL_SUFFIX: &str = ".json";
+/// What stands behind the name of the notes on a model.
+pub(crate) const NOTES_SUFFIX: &str = ".notes";
 
 /// Whose partial files may be continued by whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +117,27 @@ impl Layout {
 
     pub(crate) fn model(&self, key: &ModelKey) -> PathBuf {
         self.model_folder(&key.repo).join(format!("{}-{}{MODEL_SUFFIX}", key.commit, key.selection))
+    }
+
+    /// Returns the file of what is known of a model beside its record.
+    pub(crate) fn notes(&self, key: &ModelKey) -> PathBuf {
+        self.model_folder(&key.repo).join(format!("{}-{}{NOTES_SUFFIX}", key.commit, key.selection))
+    }
+
+    pub(crate) fn history(&self) -> PathBuf {
+        self.root.join("history.log")
+    }
+
+    pub(crate) fn verified(&self) -> PathBuf {
+        self.root.join("verified.log")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub(crate) fn quarantined(&self, digest: &Digest) -> PathBuf {
+        self.quarantine().join(digest.to_string())
     }
 
     pub(crate) fn views(&self) -> PathBuf {

@@ -8,32 +8,49 @@
 mod error;
 mod flight;
 mod hash;
+mod history;
 mod index;
 mod journal;
+mod keep;
 mod layout;
+mod lines;
 mod model;
+mod notes;
 mod open;
 mod options;
 mod partial;
 mod publish;
+mod quarantine;
+mod room;
+mod scrub;
+mod shelf;
 mod store;
+mod strays;
 mod suppliers;
 mod trust;
 mod view;
 mod writer;
 
 pub use error::{
-    BlobsMissing, ClaimError, ContentMismatch, DiskFailed, DiskFull, DiskTrouble, ExtentBusy, ExtentLength,
-    ExtentOutOfRange, ExtentsMissing, FinishError, FormatUnknown, ModelInUse, ModelNotHere, OpenStoreError,
-    PartialPoisoned, PublishModelError, PublishSmallError, RefsClash, RemoveModelError, StoreLocked,
-    VerifyModelError, ViewError, WriteExtentError,
+    BlobsMissing, CacheTooSmall, ClaimError, ContentMismatch, DiskFailed, DiskFull, DiskTooSmall,
+    DiskTrouble, ExtentBusy, ExtentLength, ExtentOutOfRange, ExtentsMissing, FinishError, FormatUnknown,
+    KeepModelError, ModelInUse, ModelNotHere, ModelPinned, OpenStoreError, PartialPoisoned,
+    PublishModelError, PublishSmallError, RefsClash, RemoveModelError, StoreLocked, VerifyModelError,
+    ViewError, WriteExtentError,
 };
 pub use flight::BlobWaiter;
 pub use hash::git_blob_id;
+pub use history::{Departure, DepartureCause, EvictionReason};
 pub use model::{FileVerdict, Removed, StoredModel, VerifiedFile, VerifyReport};
+pub use notes::{Arrival, Pin, PinnedBy, Provenance, SourceShare, Use};
 pub use options::{EXTENT_BYTES_DEFAULT, ExtentBytes, ExtentBytesRefused, StoreOptions};
 pub use publish::{PublishedBlob, SmallBatch};
+pub use quarantine::Quarantined;
+pub use room::{Admission, NeverFits, Reservation, RoomLimits, Shortfall};
+pub use scrub::{SCRUB_PERIOD, SCRUB_PERIOD_LINKED, SCRUB_RATE_BYTES, ScrubStep, ScrubTarget, Scrubbing};
+pub use shelf::{BlobFacts, Condition, ModelFacts, Shelf, Why};
 pub use store::{Claim, DiskUsage, Missing, Store, StoreCounters};
+pub use strays::{STRAY_AGE_MAX, Swept};
 pub use trust::{HubStanding, Supplier, satisfies};
 pub use view::{ParseViewIdError, ViewId, ViewLease, ViewSpec};
 pub use writer::{BlobWriter, ExtentIndex};

@@ -1,19 +1,14 @@
 //! Models that are whole: the durable record of each, its removal, its verification.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
-use base::{Access, ByteSize, Disk, Timestamp, write_durably};
+use base::{ByteSize, Timestamp, write_durably};
 use serde::{Deserialize, Serialize};
-use types::{Digest, Manifest, ManifestFile, ModelKey, RepoPath};
+use types::{Digest, Manifest, ModelKey, RepoPath};
 
 use crate::{
-    BlobsMissing, DiskTrouble, ModelNotHere, PublishModelError, RemoveModelError, Supplier, VerifyModelError,
-    hash::ContentHasher,
+    BlobsMissing, Departure, DepartureCause, DiskTrouble, ModelNotHere, ModelPinned, PublishModelError,
+    RemoveModelError, Supplier, VerifyModelError,
     layout::first_byte,
     partial::remove_if_there,
     store::{Inner, Publication},
@@ -24,8 +19,6 @@ use crate::{
 pub(crate) const RECORD_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// The format of records that this version writes and reads.
 const RECORD_FORMAT: u32 = 1;
-/// Large enough that a disk reads ahead, small beside what an agent may take.
-const VERIFY_BYTES: usize = 1024 * 1024;
 
 /// A model whose files are all here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +119,7 @@ impl Inner {
         let mut publication = self.publication();
         let (missing, known) = {
             let index = self.index();
-            (index.missing(manifest, supplier), index.model(manifest.key()).cloned())
+            (index.missing(manifest, supplier), index.record(manifest.key()).map(|(model, _)| model.clone()))
         };
         if let Some(first) = missing.files.first() {
             return Err(BlobsMissing { count: missing.files.len(), first: first.path.clone() }.into());
@@ -142,7 +135,16 @@ impl Inner {
         let path = self.layout.model(manifest.key());
         write_durably(&self.disk, &path, &encode_record(&model))
             .map_err(|error| DiskTrouble::new("writing", &path, error))?;
-        self.index().insert_model(Arc::clone(&model));
+        // Before it is listed again: else a new lease could share a view of the damaged bytes.
+        self.end_quarantine()?;
+        if self.notes().is_new(manifest.key()) {
+            let before = publication.history.last(manifest.key()).and_then(|entry| entry.uses.clone());
+            self.notes().arrived(manifest.key(), before, self.clock.now());
+        }
+        let mut index = self.index();
+        index.insert_model(Arc::clone(&model));
+        index.mend();
+        drop(index);
         Ok(model)
     }
 
@@ -153,11 +155,20 @@ impl Inner {
         self.sync_fans(publication, &unsynced)
     }
 
-    pub(crate) fn remove_model(&self, key: &ModelKey) -> Result<Removed, RemoveModelError> {
+    /// Removes a model, frees what no other one names, and notes in the history how it left.
+    pub(crate) fn remove_model(
+        &self,
+        key: &ModelKey,
+        cause: DepartureCause,
+    ) -> Result<Removed, RemoveModelError> {
         let mut publication = self.publication();
         let (model, digests) = self.views.refuse_if_leased(key, || {
+            if let Some(pin) = self.notes().get(key).pin {
+                return Err(ModelPinned { key: key.clone(), pin }.into());
+            }
             let mut index = self.index();
-            let model = index.model(key).cloned().ok_or_else(|| ModelNotHere { key: key.clone() })?;
+            let model = index.record(key).map(|(model, _)| model.clone());
+            let model = model.ok_or_else(|| ModelNotHere { key: key.clone() })?;
             let digests = index.only_named_by(&model);
             // From here on no view can begin.
             index.remove_model(key);
@@ -167,7 +178,26 @@ impl Inner {
             self.index().insert_model(model);
             return Err(trouble.into());
         }
-        Ok(self.free(&mut publication, &digests)?)
+        let notes = self.take_notes(key);
+        let freed = self.free(&mut publication, &digests);
+        let dropped = self.drop_quarantine();
+        let removed = freed.as_ref().copied().unwrap_or_default();
+        let departure = Departure {
+            key: key.clone(),
+            at: self.clock.now(),
+            cause,
+            bytes: model.manifest.bytes(),
+            freed: removed.freed,
+            held: removed.held,
+            since: model.published_at,
+            provenance: notes.provenance,
+            uses: notes.uses,
+        };
+        if let Err(error) = publication.history.append(departure) {
+            tracing::warn!(model = %key, %error, "that a model left is not on record");
+        }
+        dropped?;
+        Ok(freed?)
     }
 
     fn remove_record(&self, key: &ModelKey) -> Result<(), DiskTrouble> {
@@ -178,7 +208,7 @@ impl Inner {
 
     /// Removes blobs that no model names. Bytes count as freed when their last name goes. One that can't be removed
     /// stays, as bytes that nobody names or brought, and does not keep the others.
-    fn free(
+    pub(crate) fn free(
         &self,
         publication: &mut Publication,
         digests: &BTreeSet<Digest>,
@@ -224,42 +254,15 @@ impl Inner {
     }
 
     pub(crate) fn verify_model(&self, key: &ModelKey) -> Result<VerifyReport, VerifyModelError> {
-        let model = self.index().model(key).cloned().ok_or_else(|| ModelNotHere { key: key.clone() })?;
-        let mut verdicts: BTreeMap<Digest, FileVerdict> = BTreeMap::new();
-        let files = model.manifest.files().iter().map(|file| {
-            let verdict = verdicts
-                .entry(file.digest)
-                .or_insert_with(|| verify_blob(&self.disk, &self.layout.blob(&file.digest), file))
-                .clone();
-            VerifiedFile { path: file.path.clone(), digest: file.digest, size: ByteSize(file.size), verdict }
+        let model = self.index().record(key).map(|(model, _)| model.clone());
+        let model = model.ok_or_else(|| ModelNotHere { key: key.clone() })?;
+        let verdicts = self.verify_files(model.manifest.files().iter());
+        let files = model.manifest.files().iter().map(|file| VerifiedFile {
+            path: file.path.clone(),
+            digest: file.digest,
+            size: ByteSize(file.size),
+            verdict: verdicts[&file.digest].clone(),
         });
         Ok(VerifyReport { key: key.clone(), files: files.collect() })
-    }
-}
-
-fn verify_blob(disk: &Arc<dyn Disk>, path: &Path, file: &ManifestFile) -> FileVerdict {
-    match hash_file(disk, path, file) {
-        Ok(actual) if actual == file.digest => FileVerdict::Sound,
-        Ok(actual) => FileVerdict::Damaged { actual },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => FileVerdict::Missing,
-        Err(error) => FileVerdict::Unreadable { reason: error.to_string() },
-    }
-}
-
-fn hash_file(disk: &Arc<dyn Disk>, path: &Path, file: &ManifestFile) -> io::Result<Digest> {
-    let open = disk.open(path, Access::Read)?;
-    let len = open.len()?;
-    let mut hasher = ContentHasher::like(&file.digest, len);
-    // At least one byte, or a read could not tell the end.
-    let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).clamp(1, VERIFY_BYTES)];
-    let mut offset = 0;
-    loop {
-        match open.read_at(&mut buffer, offset)? {
-            0 => return Ok(hasher.finish()),
-            read => {
-                hasher.update(&buffer[..read]);
-                offset += read as u64;
-            }
-        }
     }
 }

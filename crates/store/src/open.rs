@@ -13,11 +13,16 @@ use types::{Digest, ModelKey};
 use crate::{
     DiskTrouble, FormatUnknown, OpenStoreError, StoreLocked, StoreOptions,
     flight::Flights,
+    history::History,
     index::Index,
-    layout::{FORMAT, Layout, PartialOwner, first_byte},
+    layout::{FORMAT, Layout, NOTES_SUFFIX, PartialOwner, first_byte},
     model::{RECORD_BYTES_MAX, decode_record},
+    notes::{self, NotesTable},
     partial::{self, remove_if_there},
+    quarantine,
+    scrub::Verified,
     store::{Counters, Inner, Publication},
+    strays::Strays,
     suppliers::SupplierLog,
     view::{self, ViewTable},
 };
@@ -48,10 +53,14 @@ pub(crate) fn open(
 
     let mut index = Index::default();
     let suppliers = index_blobs(&disk, &layout, &mut index)?;
-    index_models(&disk, &layout, &mut index)?;
+    let notes = index_models(&disk, &layout, &mut index)?;
     index_partials(&disk, &layout, &mut index)?;
+    quarantine::find(&disk, &layout, &mut index)?;
+    let verified = Verified::read(&disk, &layout.verified(), |digest| index.blob(digest).is_some());
+    let path = layout.history();
+    let history = History::open(&disk, &path).map_err(|error| DiskTrouble::new("reading", path, error))?;
     let views = ViewTable::new(view::find(&disk, &layout)?);
-    Ok(Inner {
+    let inner = Inner {
         disk,
         clock,
         layout,
@@ -62,13 +71,23 @@ pub(crate) fn open(
             suppliers,
             synced_fans: BTreeSet::new(),
             durable_folders: HashSet::new(),
+            history,
+            strays: Strays::default(),
         }),
+        reservations: Mutex::default(),
+        notes: Mutex::new(notes),
+        verified: Mutex::new(verified),
         views,
         counters: Counters::default(),
         next_scratch: AtomicU64::new(0),
         tainted: Mutex::new(HashSet::new()),
         lock,
-    })
+    };
+    // A process that repaired a blob may have been killed before it had told the views, or another repaired it since.
+    if let Err(error) = inner.end_quarantine().and_then(|()| inner.drop_quarantine()) {
+        tracing::warn!(%error, "what was damaged and is repaired stays in quarantine until the next repair");
+    }
+    Ok(inner)
 }
 
 fn check_format(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<(), OpenStoreError> {
@@ -110,6 +129,7 @@ fn make_folders(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<(), DiskTrouble
     make(&layout.partials(), 0o700)?;
     make(&layout.building(), 0o700)?;
     make(&layout.trash(), 0o700)?;
+    make(&layout.quarantine(), 0o700)?;
     let there: BTreeSet<String> = list(disk, &layout.blobs())?.into_iter().map(|entry| entry.name).collect();
     for first in 0..=u8::MAX {
         if !there.contains(&format!("{first:02x}")) {
@@ -146,49 +166,82 @@ fn index_blobs(disk: &Arc<dyn Disk>, layout: &Layout, index: &mut Index) -> Resu
     Ok(log)
 }
 
-fn index_models(disk: &Arc<dyn Disk>, layout: &Layout, index: &mut Index) -> Result<(), DiskTrouble> {
+fn index_models(disk: &Arc<dyn Disk>, layout: &Layout, index: &mut Index) -> Result<NotesTable, DiskTrouble> {
+    let mut notes = NotesTable::default();
     for hub in folders(disk, &layout.models())? {
         let hub_folder = layout.models().join(hub);
         for repo in folders(disk, &hub_folder)? {
             let repo_folder = hub_folder.join(repo);
-            for entry in list(disk, &repo_folder)? {
-                index_model(disk, layout, index, &repo_folder.join(&entry.name))?;
+            let entries = list(disk, &repo_folder)?;
+            let (on_models, records): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| entry.name.ends_with(NOTES_SUFFIX));
+            let mut known = BTreeSet::new();
+            for entry in records {
+                let path = repo_folder.join(&entry.name);
+                match index_model(disk, layout, index, &path)? {
+                    Record::Taken(key) => {
+                        let since = index.record(&key).map(|(model, _)| model.published_at);
+                        notes.set(&key, notes::read(disk, layout, &key, since.unwrap_or_default()));
+                        known.insert(layout.notes(&key));
+                    }
+                    Record::Unread => {
+                        known.insert(path.with_extension(&NOTES_SUFFIX[1..]));
+                    }
+                    Record::Dropped => {}
+                }
+            }
+            for entry in on_models {
+                let path = repo_folder.join(&entry.name);
+                if !known.contains(&path) {
+                    remove_if_there(disk, &path)?;
+                }
             }
         }
     }
-    Ok(())
+    Ok(notes)
 }
 
-/// Takes a record into the index when it is one, names the place where it stands, and all its blobs are here; else
-/// removes it.
+/// What became of a file among the records.
+enum Record {
+    /// It is the record of this model.
+    Taken(ModelKey),
+    /// The disk did not give it; it stays.
+    Unread,
+    /// It was none, and is gone.
+    Dropped,
+}
+
+/// Takes a record into the index when it is one and names the place where it stands; else removes it.
 fn index_model(
     disk: &Arc<dyn Disk>,
     layout: &Layout,
     index: &mut Index,
     path: &Path,
-) -> Result<(), DiskTrouble> {
+) -> Result<Record, DiskTrouble> {
     let stands_at = |key: &ModelKey| layout.model(key) == path;
     let reason = match disk.read(path, RECORD_BYTES_MAX).map(|bytes| decode_record(&bytes)) {
         Ok(Some(model)) if !stands_at(model.manifest.key()) => "it belongs elsewhere".to_owned(),
-        Ok(Some(model)) => match index.first_absent(&model.manifest) {
-            Some(file) => format!("its file {} is not here", file.path),
-            None => {
-                index.insert_model(Arc::new(model));
-                return Ok(());
+        Ok(Some(model)) => {
+            let key = model.manifest.key().clone();
+            if let Some(file) = index.first_absent(&model.manifest) {
+                tracing::warn!(model = %key, file = %file.path, "a model lacks a file and waits for its repair");
             }
-        },
+            index.insert_model(Arc::new(model));
+            return Ok(Record::Taken(key));
+        }
         Ok(None) => "it can't be understood".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => error.to_string(),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "a model's record can't be read and is left alone");
-            return Ok(());
+            return Ok(Record::Unread);
         }
     };
     // One that was cut short while it was written is nothing to report.
     if path.extension().is_none_or(|extension| extension != "tmp") {
         tracing::warn!(path = %path.display(), reason, "a model's record is dropped; what it lacks is fetched again");
     }
-    remove_if_there(disk, path)
+    remove_if_there(disk, path)?;
+    Ok(Record::Dropped)
 }
 
 fn index_partials(disk: &Arc<dyn Disk>, layout: &Layout, index: &mut Index) -> Result<(), DiskTrouble> {

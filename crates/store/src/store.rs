@@ -12,16 +12,21 @@ use std::{
 
 use base::{ByteSize, Clock, Disk, DiskLock};
 use bytes::Bytes;
-use types::{Manifest, ManifestFile, ModelKey};
+use types::{Digest, Manifest, ManifestFile, ModelKey};
 
 use crate::{
-    BlobWaiter, BlobWriter, ClaimError, DiskTrouble, ExtentBytes, OpenStoreError, PublishModelError,
-    PublishSmallError, RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel, Supplier,
-    VerifyModelError, VerifyReport, ViewError, ViewId, ViewLease, ViewSpec,
+    BlobWaiter, BlobWriter, ClaimError, DepartureCause, DiskTrouble, ExtentBytes, OpenStoreError,
+    PublishModelError, PublishSmallError, RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel,
+    Supplier, VerifyModelError, VerifyReport, ViewError, ViewId, ViewLease, ViewSpec,
     flight::{FlightGuard, FlightKey, Flights},
+    history::History,
     index::{Index, PartialProgress},
     layout::{Layout, PartialOwner},
+    notes::NotesTable,
     partial::{Partial, PartialPaths},
+    room::Reservations,
+    scrub::Verified,
+    strays::Strays,
     suppliers::SupplierLog,
     view::ViewTable,
 };
@@ -60,8 +65,14 @@ pub struct DiskUsage {
     pub unreferenced: ByteSize,
     /// Bytes reserved by partial files.
     pub partial: ByteSize,
+    /// Bytes of damaged blobs that were moved aside.
+    pub quarantined: ByteSize,
+    /// Bytes that running fetches have yet to find room for.
+    pub reserved: ByteSize,
     /// How many models are whole.
     pub models: u64,
+    /// How many models lack a file that was damaged or lost.
+    pub damaged: u64,
     /// Bytes in all on the file system.
     pub total: ByteSize,
     /// Bytes that may still be written to it.
@@ -81,6 +92,14 @@ pub struct StoreCounters {
     pub bytes_discarded: u64,
     /// Extents that were found damaged when read back.
     pub extents_damaged: u64,
+    /// Blobs that a scrub found sound.
+    pub blobs_scrubbed: u64,
+    /// Bytes of these.
+    pub bytes_scrubbed: u64,
+    /// Blobs that were found damaged and moved aside.
+    pub blobs_quarantined: u64,
+    /// Of these, blobs that were brought again.
+    pub blobs_repaired: u64,
 }
 
 impl Store {
@@ -163,7 +182,7 @@ impl Store {
     /// # Errors
     /// [`RemoveModelError`] by condition.
     pub fn remove(&self, key: &ModelKey) -> Result<Removed, RemoveModelError> {
-        self.0.remove_model(key)
+        self.0.remove_model(key, DepartureCause::Removed)
     }
 
     /// Reads every byte of a model again and tells what was found. Changes nothing.
@@ -181,12 +200,16 @@ impl Store {
     pub fn disk_usage(&self) -> Result<DiskUsage, DiskTrouble> {
         let root = self.0.layout.root();
         let space = self.0.disk.space(root).map_err(|error| DiskTrouble::new("measuring", root, error))?;
+        let reserved = self.0.reserved_bytes();
         let index = self.0.index();
         Ok(DiskUsage {
             blobs: index.blob_bytes(),
             unreferenced: index.unreferenced_bytes(),
             partial: index.partial_bytes(),
+            quarantined: index.quarantined_bytes(),
+            reserved,
             models: index.models().count() as u64,
+            damaged: index.damaged().count() as u64,
             total: ByteSize(space.total),
             available: ByteSize(space.available),
         })
@@ -222,9 +245,16 @@ impl Store {
     }
 }
 
+impl Store {
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
 /// What the parts of an open store share.
 ///
-/// Locks are taken in this order: publication, views, index. The index's is never held across a call to the disk.
+/// Locks are taken in this order: publication, views, reservations, index, verified, notes. The index's and the notes' are
+/// never held across a call to the disk.
 pub(crate) struct Inner {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Clock,
@@ -233,6 +263,9 @@ pub(crate) struct Inner {
     pub(crate) index: Mutex<Index>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) publication: Mutex<Publication>,
+    pub(crate) reservations: Mutex<Reservations>,
+    pub(crate) notes: Mutex<NotesTable>,
+    pub(crate) verified: Mutex<Verified>,
     pub(crate) views: ViewTable,
     pub(crate) counters: Counters,
     pub(crate) next_scratch: AtomicU64,
@@ -250,6 +283,8 @@ pub(crate) struct Publication {
     pub(crate) synced_fans: BTreeSet<u8>,
     /// Folders whose own names were synced by this process.
     pub(crate) durable_folders: HashSet<PathBuf>,
+    pub(crate) history: History,
+    pub(crate) strays: Strays,
 }
 
 impl fmt::Debug for Inner {
@@ -265,6 +300,18 @@ impl Inner {
 
     pub(crate) fn publication(&self) -> MutexGuard<'_, Publication> {
         self.publication.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn reservations(&self) -> MutexGuard<'_, Reservations> {
+        self.reservations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notes(&self) -> MutexGuard<'_, NotesTable> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn verified(&self) -> MutexGuard<'_, Verified> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tainted(&self) -> MutexGuard<'_, HashSet<FlightKey>> {
@@ -305,9 +352,26 @@ pub(crate) struct Counters {
     mismatches: AtomicU64,
     bytes_discarded: AtomicU64,
     extents_damaged: AtomicU64,
+    blobs_scrubbed: AtomicU64,
+    bytes_scrubbed: AtomicU64,
+    blobs_quarantined: AtomicU64,
+    blobs_repaired: AtomicU64,
 }
 
 impl Counters {
+    pub(crate) fn add_scrubbed(&self, bytes: u64) {
+        self.blobs_scrubbed.fetch_add(1, Ordering::Relaxed);
+        self.bytes_scrubbed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_quarantined(&self) {
+        self.blobs_quarantined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_repaired(&self) {
+        self.blobs_repaired.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn add_published(&self, bytes: u64) {
         self.blobs_published.fetch_add(1, Ordering::Relaxed);
         self.bytes_published.fetch_add(bytes, Ordering::Relaxed);
@@ -329,6 +393,10 @@ impl Counters {
             mismatches: self.mismatches.load(Ordering::Relaxed),
             bytes_discarded: self.bytes_discarded.load(Ordering::Relaxed),
             extents_damaged: self.extents_damaged.load(Ordering::Relaxed),
+            blobs_scrubbed: self.blobs_scrubbed.load(Ordering::Relaxed),
+            bytes_scrubbed: self.bytes_scrubbed.load(Ordering::Relaxed),
+            blobs_quarantined: self.blobs_quarantined.load(Ordering::Relaxed),
+            blobs_repaired: self.blobs_repaired.load(Ordering::Relaxed),
         }
     }
 }

@@ -13,7 +13,7 @@ use base::{Access, Disk, DiskFile, write_durably};
 use serde::{Deserialize, Serialize};
 use types::Digest;
 
-use crate::Supplier;
+use crate::{Supplier, lines};
 
 /// 1.5 million lines of about 170 bytes. A log beyond that is begun anew.
 const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -95,7 +95,7 @@ impl SupplierLog {
             return Ok(());
         }
         // What stands before may be torn: a line of its own begins behind a line break.
-        let bytes: Vec<u8> = std::iter::once(b'\n').chain(lines.iter().flat_map(encode)).collect();
+        let bytes: Vec<u8> = std::iter::once(b'\n').chain(lines.iter().flat_map(lines::encode)).collect();
         self.file.write_all_at(&bytes, self.end)?;
         self.file.sync()?;
         self.end += bytes.len() as u64;
@@ -103,21 +103,16 @@ impl SupplierLog {
     }
 }
 
-fn encode(line: &SupplierLine) -> Vec<u8> {
-    let json = serde_json::to_string(line).expect("names and digests are always JSON");
-    format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).into_bytes()
-}
-
 fn encode_all(suppliers: &Suppliers) -> Vec<u8> {
     let brought = suppliers.iter().flat_map(|(blob, by)| {
         by.iter().map(|supplier| SupplierLine::Brought { blob: *blob, by: supplier.clone() })
     });
-    brought.flat_map(|line| encode(&line)).collect()
+    brought.flat_map(|line| lines::encode(&line)).collect()
 }
 
 fn decode(bytes: &[u8]) -> Suppliers {
     let mut suppliers = Suppliers::new();
-    for line in bytes.split(|byte| *byte == b'\n').filter_map(decode_line) {
+    for line in lines::decode(bytes) {
         match line {
             SupplierLine::Brought { blob, by } => {
                 suppliers.entry(blob).or_default().insert(by);
@@ -128,15 +123,6 @@ fn decode(bytes: &[u8]) -> Suppliers {
         }
     }
     suppliers
-}
-
-fn decode_line(line: &[u8]) -> Option<SupplierLine> {
-    let (crc, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-    let crc = u32::from_str_radix(crc, 16).ok()?;
-    if crc != crc32c::crc32c(json.as_bytes()) {
-        return None;
-    }
-    serde_json::from_str(json).ok()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::{
 
 use base::{Disk, EntryKind};
 use serde::{Deserialize, Serialize};
-use types::{ModelKey, Revision};
+use types::{Digest, ModelKey, Revision};
 
 use crate::{
     DiskTrouble, ModelInUse, ModelNotHere, RemoveModelError, ViewError, hash::short_id, layout::Layout,
@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub use lease::ViewLease;
-use plan::{SPEC_BYTES_MAX, SPEC_NAME, ViewPlan};
+use plan::{HUB_FOLDER, SPEC_BYTES_MAX, SPEC_NAME, ViewPlan};
 
 /// What a view shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,17 @@ enum SlotState {
     Going,
 }
 
+impl SlotState {
+    /// Returns how many hold the view, or may.
+    const fn leases(self) -> usize {
+        match self {
+            Self::Found | Self::Building => 1,
+            Self::Ready { leases } => leases,
+            Self::Going => 0,
+        }
+    }
+}
+
 /// Which views there are and who holds them.
 #[derive(Debug)]
 pub(crate) struct ViewTable {
@@ -138,6 +149,28 @@ impl ViewTable {
         }
     }
 
+    /// Returns how many leases hold each model; a view that may be in use by a worker that we don't know counts as one.
+    pub(crate) fn leases(&self) -> HashMap<ModelKey, usize> {
+        let mut leases = HashMap::new();
+        for slot in self.slots().values() {
+            *leases.entry(slot.key.clone()).or_default() += slot.state.leases();
+        }
+        leases
+    }
+
+    /// Returns the views of a model that stand, once none of them is being made or removed.
+    pub(crate) fn standing(&self, key: &ModelKey) -> Vec<ViewId> {
+        let mut slots = self.slots();
+        let is_moving = |slot: &Slot| match slot.state {
+            SlotState::Building | SlotState::Going => slot.key == *key,
+            SlotState::Found | SlotState::Ready { .. } => false,
+        };
+        while slots.values().any(is_moving) {
+            slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+        }
+        slots.iter().filter(|(_, slot)| slot.key == *key).map(|(id, _)| *id).collect()
+    }
+
     pub(crate) fn leave(&self) {
         self.left_in_place.store(true, Ordering::Relaxed);
     }
@@ -149,12 +182,8 @@ impl ViewTable {
         take: impl FnOnce() -> Result<T, RemoveModelError>,
     ) -> Result<T, RemoveModelError> {
         let slots = self.slots();
-        let leases_of = |slot: &Slot| match slot.state {
-            SlotState::Found | SlotState::Building => 1,
-            SlotState::Ready { leases } => leases,
-            SlotState::Going => 0,
-        };
-        let leases: usize = slots.values().filter(|slot| slot.key == *key).map(leases_of).sum();
+        let own = slots.values().filter(|slot| slot.key == *key);
+        let leases: usize = own.map(|slot| slot.state.leases()).sum();
         if leases > 0 {
             return Err(ModelInUse { key: key.clone(), leases }.into());
         }
@@ -166,7 +195,8 @@ impl ViewTable {
         let mut slots = self.slots();
         loop {
             match slots.get_mut(&id).map(|slot| &mut slot.state) {
-                Some(SlotState::Ready { leases }) => {
+                // A model that was found damaged is shown to nobody new.
+                Some(SlotState::Ready { leases }) if is_here() => {
                     *leases += 1;
                     return Ok(Entry::Leased);
                 }
@@ -181,7 +211,9 @@ impl ViewTable {
                     slots.insert(id, Slot { key: spec.key.clone(), state: SlotState::Building });
                     return Ok(Entry::Build);
                 }
-                Some(SlotState::Found) | None => return Err(ModelNotHere { key: spec.key.clone() }),
+                Some(SlotState::Found | SlotState::Ready { .. }) | None => {
+                    return Err(ModelNotHere { key: spec.key.clone() });
+                }
             }
         }
     }
@@ -264,6 +296,11 @@ fn is_no_view(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::FileTooLarge
     )
+}
+
+/// Returns where a view has a model's blob.
+pub(crate) fn blob_path(view: &Path, key: &ModelKey, digest: &Digest) -> PathBuf {
+    view.join(HUB_FOLDER).join(key.repo.name.cache_folder()).join("blobs").join(digest.to_string())
 }
 
 /// Leases a view, made or checked first where that is needed.

@@ -55,3 +55,20 @@ fn only_what_may_leave_leaves_and_only_what_must() {
     // The small one is put back when the large one is enough.
     check(10_000, &[("a", &[(0, 1000)], Free, 20), ("b", &[(1, 10_000)], Free, 1)], "b 10000");
 }
+
+#[test]
+fn a_use_that_lasts_is_fresh_and_counts_once() {
+    let start = Timestamp::from_millis(1_000_000);
+    let later = start + 30 * DAY;
+    let mut lasting = Uses::first(start);
+    lasting.prolong(later);
+    assert_eq!((lasting.count(), lasting.last_at()), (1, later));
+    assert_eq!(lasting.rate(later), Uses::first(later).rate(later));
+    let mut often = Uses::first(start);
+    (0..9).for_each(|_| often.record(start));
+    let before = often.rate(start);
+    often.prolong(start);
+    assert_eq!(often.rate(start), before);
+    often.prolong(start - DAY);
+    assert_eq!(often.last_at(), start);
+}

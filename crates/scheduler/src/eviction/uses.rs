@@ -71,6 +71,14 @@ impl Uses {
         self.count = self.count.saturating_add(1);
     }
 
+    /// Notes that the last use goes on, or has just ended: it counts as fresh, and as one. A clock that went back counts
+    /// as one that stood.
+    pub fn prolong(&mut self, now: Timestamp) {
+        let now = now.max(self.last_at);
+        self.counters = self.faded(now).map(|counter| counter.max(1.0));
+        self.last_at = now;
+    }
+
     /// Returns when it was first used.
     pub const fn first_at(&self) -> Timestamp {
         self.first_at

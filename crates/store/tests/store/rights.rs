@@ -129,7 +129,8 @@ fn what_is_known_of_suppliers_and_what_is_on_record_stay_in_step_when_the_disk_f
         samples.iter().map(|sample| (sample.file.clone(), sample.bytes.clone())).collect::<Vec<_>>()
     };
     // A removal that fails at its first or second blob, and a replacement whose rename fails.
-    for (call, skip) in [(DiskCall::Remove, 1), (DiskCall::Remove, 2), (DiskCall::Rename, 0)] {
+    // The record and the notes go before them.
+    for (call, skip) in [(DiskCall::Remove, 2), (DiskCall::Remove, 3), (DiskCall::Rename, 0)] {
         let disk = FaultyDisk::new(6);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let store = pool::open(&shared, root);

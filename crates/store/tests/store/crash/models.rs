@@ -53,7 +53,7 @@ impl World {
                 self.tally.removed += 1;
             }
             Err(RemoveModelError::NotHere(_)) => assert!(!self.known.models.contains(&key)),
-            Err(RemoveModelError::InUse(_)) => {}
+            Err(RemoveModelError::InUse(_) | RemoveModelError::Pinned(_)) => {}
             Err(RemoveModelError::Disk(_)) => {
                 self.tally.failed += 1;
                 self.forget_model(&key);

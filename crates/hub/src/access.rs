@@ -10,6 +10,7 @@ use crate::{
     answer::About,
     client::{Landed, Question, Token},
     error::HubError,
+    window::Bucket,
 };
 
 /// Returns the file that best stands for the weights: the largest in large-file storage, else the largest.
@@ -42,7 +43,13 @@ impl Hub {
         let asked = self.asked(repo, About::File(path.clone()), token);
         let url = self.endpoint().file(repo, commit, path);
         self.with_tries(|| async {
-            let question = Question { method: Method::HEAD, url: url.clone(), token, range: None };
+            let question = Question {
+                method: Method::HEAD,
+                url: url.clone(),
+                token,
+                bucket: Bucket::Files,
+                range: None,
+            };
             match self.ask(&question).await? {
                 Landed::Here(response) => self.successful(response, &asked).await.map(drop),
                 // Whoever gets a signed link may read.

@@ -1,23 +1,18 @@
 //! What a hub's status and headers mean: pure, from text to conditions.
 
-use std::time::Duration;
-
-use reqwest::{
-    StatusCode,
-    header::{HeaderMap, RETRY_AFTER},
-};
+use base::Timestamp;
+use reqwest::{StatusCode, header::HeaderMap};
 use types::{HubName, RepoName, RepoPath, Revision};
 
-use crate::error::{
-    AnswerInvalid, FileNotFound, HubError, RateLimited, Refused, RepoDisabled, RepoGatedNoToken,
-    RepoGatedNotGranted, RepoNotFound, RepoNotFoundOrPrivate, RevisionNotFound, ServerError, TokenScope,
-    TokenWrong,
+use crate::{
+    error::{
+        AnswerInvalid, FileNotFound, HubError, RateLimited, Refused, RepoDisabled, RepoGatedNoToken,
+        RepoGatedNotGranted, RepoNotFound, RepoNotFoundOrPrivate, RevisionNotFound, ServerError, TokenScope,
+        TokenWrong,
+    },
+    window::{pause, retry_after},
 };
 
-/// The wait when a hub asks for a pause and does not say how long.
-const PAUSE_DEFAULT: Duration = Duration::from_secs(10);
-/// No hub makes us wait longer: its windows are of five minutes, so three of them are beyond sense.
-const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 /// A hub's own words are shown up to this length.
 const WORDS_MAX: usize = 200;
 
@@ -53,6 +48,8 @@ pub(crate) struct Asked {
 pub(crate) struct Unsuccessful<'a> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
+    /// When it came.
+    pub(crate) at: Timestamp,
     /// The `error` of the body, where there was one.
     pub(crate) body_words: Option<&'a str>,
     /// Host and port that answered.
@@ -98,7 +95,7 @@ pub(crate) fn meaning(asked: &Asked, answer: &Unsuccessful<'_>) -> HubError {
 pub(crate) fn not_now(hub: &HubName, answer: &Unsuccessful<'_>) -> Option<HubError> {
     let status = answer.status;
     if status == StatusCode::TOO_MANY_REQUESTS {
-        let retry_after = pause(answer.headers).unwrap_or(PAUSE_DEFAULT);
+        let retry_after = pause(answer.headers, answer.at);
         return Some(RateLimited { hub: hub.clone(), retry_after }.into());
     }
     (status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()).then(|| {
@@ -106,31 +103,10 @@ pub(crate) fn not_now(hub: &HubName, answer: &Unsuccessful<'_>) -> Option<HubErr
             hub: hub.clone(),
             authority: answer.authority.to_owned(),
             status: status.as_u16(),
-            retry_after: retry_after(answer.headers),
+            retry_after: retry_after(answer.headers, answer.at),
         }
         .into()
     })
-}
-
-/// Returns how long an answer asks to wait: until its window ends when that is used up, else as it says.
-fn pause(headers: &HeaderMap) -> Option<Duration> {
-    window_end(headers).or_else(|| retry_after(headers)).map(|pause| pause.min(PAUSE_MAX))
-}
-
-/// Reads `RateLimit: "resolvers";r=0;t=217`: no requests left, 217 s to the next window.
-fn window_end(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| {
-        header(headers, "ratelimit")?
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse::<u64>().ok())
-    };
-    // One second more than told, as the hub's own client waits: the window's end is rounded down.
-    (number("r")? == 0).then_some(Duration::from_secs(number("t")?.saturating_add(1)))
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = header(headers, RETRY_AFTER.as_str())?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
 }
 
 /// Returns a header's text, if it is text.

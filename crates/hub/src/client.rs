@@ -18,9 +18,10 @@ use crate::{
     address::{Endpoint, Redirect, authority},
     answer::{About, Asked, TokenSent, Unsuccessful, cleaned, header, meaning},
     error::{
-        AnswerInvalid, ConnectionLost, HubError, HubSetupError, RedirectRefused, Stalled, TokenInsecure,
-        TokenWrong, TransportError, Unreachable,
+        AnswerInvalid, ConnectionLost, HubError, HubSetupError, RateLimited, RedirectRefused, Stalled,
+        TokenInsecure, TokenWrong, TransportError, Unreachable,
     },
+    window::{Bucket, Caller, Told, Windows},
 };
 
 /// The public hub needs two (renamed repository, then its cache); mirrors add one or two.
@@ -39,6 +40,7 @@ struct Inner {
     options: HubOptions,
     endpoint: Endpoint,
     http: reqwest::Client,
+    windows: Arc<Windows>,
 }
 
 /// A token as callers hand it over, for one question.
@@ -65,6 +67,8 @@ pub(crate) struct Question<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) token: Token<'a>,
+    /// What the hub counts it as.
+    pub(crate) bucket: Bucket,
     pub(crate) range: Option<ByteRange>,
 }
 
@@ -102,7 +106,7 @@ impl Hub {
             builder = builder.proxy(reqwest::Proxy::https(proxy.clone()).map_err(HubSetupError::Client)?);
         }
         let http = builder.build().map_err(HubSetupError::Client)?;
-        Ok(Self { inner: Arc::new(Inner { options, endpoint, http }) })
+        Ok(Self { inner: Arc::new(Inner { options, endpoint, http, windows: Arc::default() }) })
     }
 
     /// Returns the hub's name.
@@ -144,7 +148,8 @@ impl Hub {
         asked: &Asked,
     ) -> Result<(T, HeaderMap, u64), HubError> {
         self.with_tries(|| async {
-            let question = Question { method: Method::GET, url: url.clone(), token, range: None };
+            let question =
+                Question { method: Method::GET, url: url.clone(), token, bucket: Bucket::Api, range: None };
             let response = match self.ask(&question).await? {
                 Landed::Here(response) => self.successful(response, asked).await?,
                 Landed::Elsewhere { .. } => return Err(self.redirect_refused("a question to another origin")),
@@ -203,7 +208,8 @@ impl Hub {
 
     /// Asks elsewhere, without token, following redirects wherever they lead. The answer may be an error.
     pub(crate) async fn ask_elsewhere(&self, url: Url, range: ByteRange) -> Result<Response, HubError> {
-        let mut question = Question { method: Method::GET, url, token: None, range: Some(range) };
+        let mut question =
+            Question { method: Method::GET, url, token: None, bucket: Bucket::Files, range: Some(range) };
         for _ in 0..=REDIRECTS_MAX {
             let response = self.hop(&question).await?;
             if !response.status().is_redirection() {
@@ -231,7 +237,11 @@ impl Hub {
         let body = read_some(response).await;
         let body: Option<ErrorBody> = serde_json::from_slice(&body).ok();
         let body_words = body.as_ref().map(|body| body.error.as_str());
-        Err(meaning(asked, &Unsuccessful { status, headers: &headers, body_words, authority: &authority }))
+        let at = self.options().clock.now();
+        Err(meaning(
+            asked,
+            &Unsuccessful { status, headers: &headers, at, body_words, authority: &authority },
+        ))
     }
 
     /// Returns what a failed connection means.
@@ -258,7 +268,7 @@ impl Hub {
         RedirectRefused { hub: self.name().clone(), reason }.into()
     }
 
-    /// Sends one request and returns its answer, redirects included.
+    /// Sends one request and returns its answer, redirects included. One for which the window is used up is not sent.
     async fn hop(&self, question: &Question<'_>) -> Result<Response, HubError> {
         let url = &question.url;
         let mut request = self
@@ -277,7 +287,25 @@ impl Hub {
             None => request = request.timeout(self.options().answer_timeout),
         }
         tracing::trace!(method = %question.method, authority = authority(url), path = url.path(), "asking");
-        request.send().await.map_err(|error| self.broken(url, error))
+        let clock = &self.options().clock;
+        let asking = self
+            .inner
+            .windows
+            .ask(self.caller(question), clock.now())
+            .map_err(|retry_after| RateLimited { hub: self.name().clone(), retry_after })?;
+        let response = request.send().await.map_err(|error| self.broken(url, error))?;
+        let now = clock.now();
+        asking.answered(Told::read(response.status(), response.headers(), now), now);
+        Ok(response)
+    }
+
+    /// Returns whose questions a request is counted among.
+    fn caller(&self, question: &Question<'_>) -> Caller {
+        if self.endpoint().is_home(&question.url) {
+            Caller::home(question.token, question.bucket)
+        } else {
+            Caller::Elsewhere(authority(&question.url))
+        }
     }
 
     /// Returns the header that carries the token, if there is one and this address may see it.

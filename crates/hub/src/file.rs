@@ -11,7 +11,6 @@ mod check;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::Redacted;
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Semaphore;
@@ -22,9 +21,11 @@ use self::check::{check_description, check_home_tag, check_range};
 use crate::{
     Hub,
     address::authority,
-    answer::{About, Asked, Unsuccessful, not_now},
+    answer::{About, Asked, TokenSent, Unsuccessful, not_now},
     client::{ByteRange, Landed, Question, Token},
-    error::{BodyLong, BodyShort, FileChanged, LinkRefused, ReadError},
+    error::{BodyLong, BodyShort, FileChanged, HubError, LinkRefused, ReadError},
+    token::LiveToken,
+    window::Bucket,
 };
 
 /// A file of a repository, to be read by ranges. Cheap to clone; clones share what they learn about where it is.
@@ -36,10 +37,11 @@ pub struct FileSource {
 #[derive(Debug)]
 struct Shared {
     hub: Hub,
+    /// What every question about it has in common; whether it carried a token is set for each.
     asked: Asked,
     commit: Commit,
     file: ManifestFile,
-    token: Option<Redacted<String>>,
+    token: LiveToken,
     /// Where the hub is asked.
     question: Url,
     known: Mutex<Known>,
@@ -73,22 +75,22 @@ impl std::fmt::Debug for Route {
 impl Hub {
     /// Opens a file for reading by ranges. Asks the hub nothing yet.
     ///
-    /// `file` is the entry of the listing: what is served must fit it.
+    /// `file` is the entry of the listing: what is served must fit it. The token may be one that is replaced meanwhile.
     pub fn open_file(
         &self,
         repo: &RepoName,
         commit: Commit,
         file: &ManifestFile,
-        token: Token<'_>,
+        token: impl Into<LiveToken>,
     ) -> FileSource {
         FileSource {
             shared: Arc::new(Shared {
-                asked: self.asked(repo, About::File(file.path.clone()), token),
+                asked: self.asked(repo, About::File(file.path.clone()), None),
                 question: self.endpoint().file(repo, commit, &file.path),
                 hub: self.clone(),
                 commit,
                 file: file.clone(),
-                token: token.cloned(),
+                token: token.into(),
                 known: Mutex::new(Known { route: None, forgotten: 0 }),
                 asking: Semaphore::new(1),
             }),
@@ -163,12 +165,44 @@ impl FileSource {
     }
 
     /// Asks the hub for the bytes; returns its answer, or `None` when it has told where they are instead.
+    ///
+    /// When the hub refuses the token, a new one is waited for, for a bounded time.
     async fn read_home(&self, range: ByteRange) -> Result<Option<Response>, ReadError> {
-        let Shared { hub, asked, question, token, .. } = &*self.shared;
+        let options = self.shared.hub.options();
+        let mut deadline = None;
+        loop {
+            let token = self.shared.token.now();
+            let error = match self.read_home_with(range, token.as_ref()).await {
+                Err(error) if token.is_some() && is_about_token(&error) => error,
+                answered => return answered,
+            };
+            let deadline = *deadline.get_or_insert_with(|| options.clock.now() + options.token_wait);
+            let is_replaced = tokio::select! {
+                // Cancel-safe: waiting for a value takes nothing.
+                is_replaced = self.shared.token.is_replaced(&token) => is_replaced,
+                // Cancel-safe: a moment stays past.
+                () = options.clock.sleep_until(deadline) => false,
+            };
+            if !is_replaced {
+                return Err(error);
+            }
+            tracing::info!(hub = %self.shared.asked.hub, path = %self.shared.file.path, "going on with a new token");
+        }
+    }
+
+    async fn read_home_with(
+        &self,
+        range: ByteRange,
+        token: Token<'_>,
+    ) -> Result<Option<Response>, ReadError> {
+        let Shared { hub, asked, question, .. } = &*self.shared;
+        let sent = if token.is_some() { TokenSent::Yes } else { TokenSent::No };
+        let asked = &Asked { token: sent, ..asked.clone() };
         let question = Question {
             method: Method::GET,
             url: question.clone(),
-            token: token.as_ref(),
+            token,
+            bucket: Bucket::Files,
             range: Some(range),
         };
         match hub.ask(&question).await? {
@@ -195,8 +229,9 @@ impl FileSource {
             return Err(self.changed("the range is past its end").into());
         }
         let authority = authority(response.url());
+        let at = self.shared.hub.options().clock.now();
         let answer =
-            Unsuccessful { status, headers: response.headers(), body_words: None, authority: &authority };
+            Unsuccessful { status, headers: response.headers(), at, body_words: None, authority: &authority };
         match not_now(&self.shared.asked.hub, &answer) {
             Some(error) => Err(error.into()),
             None => Ok(response),
@@ -242,6 +277,31 @@ fn is_link_refusal(status: StatusCode) -> bool {
     status.is_client_error()
         && ![StatusCode::REQUEST_TIMEOUT, StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::TOO_MANY_REQUESTS]
             .contains(&status)
+}
+
+/// Returns whether another token may be what is missing.
+fn is_about_token(error: &ReadError) -> bool {
+    let ReadError::Hub(error) = error else { return false };
+    match error {
+        HubError::TokenWrong(_)
+        | HubError::TokenScope(_)
+        | HubError::RepoNotFound(_)
+        | HubError::RepoNotFoundOrPrivate(_)
+        | HubError::RepoGatedNoToken(_)
+        | HubError::RepoGatedNotGranted(_) => true,
+        HubError::Refused(refused) => matches!(refused.status, 401 | 403),
+        HubError::Unreachable(_)
+        | HubError::Stalled(_)
+        | HubError::ConnectionLost(_)
+        | HubError::RateLimited(_)
+        | HubError::ServerError(_)
+        | HubError::AnswerInvalid(_)
+        | HubError::RedirectRefused(_)
+        | HubError::TokenInsecure(_)
+        | HubError::RepoDisabled(_)
+        | HubError::RevisionNotFound(_)
+        | HubError::FileNotFound(_) => false,
+    }
 }
 
 /// The bytes of a range as they come. Never gives more than were asked for.

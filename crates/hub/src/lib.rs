@@ -19,6 +19,8 @@ mod route;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod token;
+mod window;
 
 pub use access::weight_file;
 pub use address::file_target;
@@ -39,3 +41,4 @@ pub use reqwest::Body as ForwardBody;
 pub use resolve::{Resolved, Visibility};
 pub use route::{Ask, RepoRoute, Route};
 pub use selection::{LeftOut, Selected, Selection, select};
+pub use token::{LiveToken, TokenHolder};

@@ -58,6 +58,8 @@ pub struct HubOptions {
     pub stall_timeout: Duration,
     /// The longest wait for one whole answer about a repository (not for file bytes).
     pub answer_timeout: Duration,
+    /// How long reading a file waits for another token after the hub has refused the one that it had.
+    pub token_wait: Duration,
     /// How many times a question about a repository is asked when the hub has an error of its own.
     pub tries_max: u32,
     /// The pace of those tries.
@@ -84,6 +86,8 @@ impl HubOptions {
             stall_timeout: Duration::from_secs(30),
             // A page of a listing takes the public hub about a second.
             answer_timeout: Duration::from_secs(60),
+            // A token is replaced within a second of the word; its owner may need a moment between two commands.
+            token_wait: Duration::from_secs(5),
             tries_max: 3,
             backoff: Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) },
             limits: HubLimits::default(),

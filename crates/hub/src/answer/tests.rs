@@ -30,6 +30,7 @@ fn each_refusal_has_its_own_code() {
         let answer = Unsuccessful {
             status: StatusCode::from_u16(status).unwrap(),
             headers: &headers,
+            at: Timestamp::EPOCH,
             body_words: None,
             authority: "hub.test:443",
         };
@@ -73,6 +74,7 @@ fn the_words_of_a_body_count_where_headers_are_missing_and_are_cleaned() {
         let answer = Unsuccessful {
             status: StatusCode::FORBIDDEN,
             headers: &headers,
+            at: Timestamp::EPOCH,
             body_words: Some(words),
             authority: "hub.test:443",
         };
@@ -89,29 +91,13 @@ fn hints_say_what_to_do() {
     let answer = Unsuccessful {
         status: StatusCode::UNAUTHORIZED,
         headers: &headers,
+        at: Timestamp::EPOCH,
         body_words: None,
         authority: "hub.test:443",
     };
     let about = About::File("model.safetensors".parse().unwrap());
     let fault = meaning(&asked(about, TokenSent::No), &answer).fault();
     assert_eq!(fault.hint.unwrap(), "accept the terms at https://hub.test/acme/tiny, then pass --hf-token");
-}
-
-#[test]
-fn a_pause_is_as_long_as_told_within_reason() {
-    let check = |pairs: &[(&'static str, &str)], expected: Option<u64>| {
-        assert_eq!(pause(&headers(pairs)).map(|pause| pause.as_secs()), expected, "{pairs:?}");
-    };
-    let used_up = r#""resolvers";r=0;t=217"#;
-    check(&[("ratelimit", used_up)], Some(218));
-    check(&[("ratelimit", used_up), ("retry-after", "3")], Some(218));
-    check(&[("ratelimit", r#""api";r=5;t=217"#), ("retry-after", "3")], Some(3));
-    check(&[("ratelimit", r#""api"; r=0; t=4"#)], Some(5));
-    check(&[("retry-after", "99999999999")], Some(900));
-    check(&[("ratelimit", r#""api";r=0;t=18446744073709551615"#)], Some(900));
-    check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None);
-    check(&[("ratelimit", "nonsense")], None);
-    check(&[], None);
 }
 
 #[test]
@@ -146,7 +132,7 @@ proptest! {
     #[test]
     fn any_header_is_survived(text in "[ -~]{0,80}", link in "[<>;, =\"a-z/]{0,60}") {
         let map = headers(&[("ratelimit", &text), ("retry-after", &text), ("link", &link)]);
-        prop_assert!(pause(&map).is_none_or(|pause| pause <= PAUSE_MAX));
+        prop_assert!(pause(&map, Timestamp::EPOCH) <= crate::window::PAUSE_MAX);
         let _ = (next_page(&map), entity_tag(&text));
     }
 }

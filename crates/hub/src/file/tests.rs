@@ -12,6 +12,7 @@ use types::ErrorCode;
 
 use super::*;
 use crate::{
+    TokenHolder,
     error::{HubError, Retry},
     tests::stand_in::{End, Heard, Reply, StandIn, commit, entry, repo, token},
 };
@@ -206,4 +207,64 @@ async fn storage_may_redirect_further_but_not_without_end() {
     let circle = StandIn::start(|_: &Heard| Reply::redirect(302, "/again")).await;
     let hub = hub_before(&circle).await;
     assert_eq!(read(&open(&hub, 1000), 0, 10).await.unwrap_err().fault().code, ErrorCode::HubAnswerInvalid);
+}
+
+#[tokio::test]
+async fn a_token_that_is_replaced_goes_on_where_the_old_one_was_refused() {
+    let stand_in = StandIn::start(|heard: &Heard| match heard.header("authorization") {
+        Some("Bearer hf_new") => Reply::bytes(heard, &content(1000)),
+        Some(_) => {
+            Reply::status(401).header("x-error-message", "Invalid credentials in Authorization header")
+        }
+        None => panic!("asked without a token"),
+    })
+    .await;
+    let hub = |wait: Duration| {
+        let mut options = stand_in.options();
+        options.token_wait = wait;
+        Hub::new(options).unwrap()
+    };
+    let holder = TokenHolder::new(Some(token()));
+    let open =
+        |wait| hub(wait).open_file(&repo(), commit(), &entry("model.bin", 1000, true), &holder.token());
+    // In vain, within the time that is allowed for it.
+    let error = read(&open(Duration::from_millis(50)), 0, 10).await.unwrap_err();
+    assert_eq!(error.fault().code, ErrorCode::HubTokenWrong);
+    // The new one comes while the old one is refused.
+    let source = open(Duration::from_secs(60));
+    let asked = stand_in.heard().len();
+    let (bytes, ()) = tokio::join!(read(&source, 500, 100), async {
+        while stand_in.heard().len() == asked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        holder.replace(Some(base::Redacted::new("hf_new".to_owned())));
+    });
+    assert_eq!(bytes.unwrap(), content(1000)[500..600]);
+    // From now on it is the only one, and what nobody can replace is not waited for.
+    assert_eq!(read(&source, 0, 10).await.unwrap(), content(10));
+    holder.replace(Some(token()));
+    drop(holder);
+    assert_eq!(read(&source, 0, 10).await.unwrap_err().fault().code, ErrorCode::HubTokenWrong);
+}
+
+#[tokio::test]
+async fn a_used_up_window_is_not_overdrawn_by_anyone_with_the_same_token() {
+    let stand_in = StandIn::start(|heard: &Heard| {
+        Reply::bytes(heard, &content(1000)).header("ratelimit", r#""resolvers";r=0;t=217"#)
+    })
+    .await;
+    let hub = stand_in.hub();
+    let open = |token| hub.open_file(&repo(), commit(), &entry("model.bin", 1000, true), token);
+    let (own, other) = (token(), base::Redacted::new("hf_other".to_owned()));
+    assert_eq!(read(&open(Some(&own)), 0, 10).await.unwrap(), content(10));
+    for source in
+        [open(Some(&own)), hub.clone().open_file(&repo(), commit(), &entry("b", 1000, true), Some(&own))]
+    {
+        let error = read(&source, 0, 10).await.unwrap_err();
+        assert_eq!(error.fault().code, ErrorCode::HubRateLimited);
+        let Retry::After(wait) = error.retry() else { panic!("{error:?}") };
+        assert!(wait > Duration::from_secs(200) && wait <= Duration::from_secs(218), "{wait:?}");
+    }
+    assert_eq!(stand_in.heard().len(), 1, "nobody asked in vain");
+    assert_eq!(read(&open(Some(&other)), 0, 10).await.unwrap(), content(10));
 }

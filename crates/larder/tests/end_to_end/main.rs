@@ -4,6 +4,7 @@
 
 mod faults;
 mod isolation;
+mod kills;
 mod main_job;
 mod restarts;
 mod sdk;

@@ -135,6 +135,7 @@ impl System {
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
         command.arg("mount -t tmpfs -o size=$0 none \"$LARDER_DATA_DIR\" && exec \"$@\"").arg(size);
         command.arg(env!("CARGO_BIN_EXE_larder")).args(&arguments);
+        clear_environment(&mut command);
         self.surround(&mut command);
         command.env("LARDER_DATA_DIR", self.own_data_folder());
         command
@@ -180,15 +181,13 @@ impl System {
 
     /// Returns a command of this program, in surroundings of its own.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
-        self.surround(command.args(arguments));
+        let mut command = program(arguments);
+        self.surround(&mut command);
         command
     }
 
     fn surround(&self, command: &mut Command) {
         command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
             .env("LARDER_DATA_DIR", self.data_folder())
             .env("LARDER_SERVER", format!("http://{}", self.address));
@@ -293,13 +292,24 @@ impl Drop for System {
     }
 }
 
-fn spawn(command: &mut Command, log: &Path) -> Child {
+/// Returns a command of this program that inherits nothing but where programs are found.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    clear_environment(command.args(arguments));
+    command
+}
+
+fn clear_environment(command: &mut Command) {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+}
+
+pub(crate) fn spawn(command: &mut Command, log: &Path) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 /// Ends a child as Ctrl-C does, and for good when that does not help.
-fn end(child: Option<Child>) {
+pub(crate) fn end(child: Option<Child>) {
     let Some(mut child) = child else { return };
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
@@ -315,6 +325,6 @@ fn end(child: Option<Child>) {
 }
 
 /// Returns an address that was free a moment ago.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

@@ -24,7 +24,7 @@ pub(crate) struct Options {
 const SLICE_FACTOR: f64 = 1.0;
 
 /// The tests over random histories, of every crate that has some.
-const PROPERTIES: [&str; 8] = [
+const PROPERTIES: [&str; 9] = [
     "exactly_one_end",
     "intervals_touch_and_cover_the_life",
     "planning_what_is_dirty_equals_planning_everything",
@@ -33,6 +33,7 @@ const PROPERTIES: [&str; 8] = [
     "each_job_ends_exactly_once",
     "synced_records_survive_and_nothing_false_appears",
     "each_step_is_taken_once_and_the_end_is_final",
+    "a_fetch_that_is_killed_again_and_again_stays_right_and_loses_little",
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {

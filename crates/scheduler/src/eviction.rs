@@ -6,11 +6,15 @@
 //! policy; `sim` measures it.
 
 mod choose;
+mod experience;
+mod outlook;
 mod score;
 mod shelf;
 mod uses;
 
 pub use choose::choose;
+pub use experience::{Experience, MODELS_REMEMBERED_MAX, Used};
+pub use outlook::Outlook;
 pub use score::{EvictionPolicy, Grounds, KeepScore, Worth};
 pub use shelf::{BlobIndex, EvictionPlan, Held, Kept, Shelf, Shelved, Standing, Victim};
 pub use uses::{UseRate, Uses};

@@ -29,7 +29,7 @@ pub fn choose<K: Ord + Clone>(
     let victims = choice.into_victims();
     let freed: ByteSize = victims.iter().map(|victim| victim.frees).sum();
     let short_by = ByteSize(needed.bytes().saturating_sub(freed.bytes()));
-    EvictionPlan { victims, freed, short_by, kept }
+    EvictionPlan { outlook: policy.outlook, victims, freed, short_by, kept }
 }
 
 /// A model that was taken.
@@ -92,7 +92,7 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
             let grounds = grounds(model, stake, now, policy);
             let score = score(model, stake, &grounds, policy);
             // The key decides between equals; the place on the shelf, which depends on the caller, never does.
-            (stake.lost > 0).then(|| Reverse((score, &model.key, at, edition)))
+            (stake.lost > 0).then_some(Reverse((score, &model.key, at, edition)))
         };
         for (at, model) in shelf.models.iter().enumerate() {
             if model.standing == Standing::Free {

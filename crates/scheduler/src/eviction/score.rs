@@ -5,11 +5,13 @@ use std::{cmp::Reverse, fmt, time::Duration};
 use base::{ByteSize, Timestamp};
 use serde::Serialize;
 
-use super::{shelf::Shelved, uses::UseRate};
+use super::{outlook::Outlook, shelf::Shelved, uses::UseRate};
 
 /// What eviction goes by beyond the facts of the shelf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvictionPolicy {
+    /// How past uses are read: what [`Experience`](super::Experience) found, or habit while there is none.
+    pub outlook: Outlook,
     /// What any fetch costs beside its bytes. The same as a plan's (`Policy::fetch_overhead`).
     pub fetch_overhead: Duration,
     /// Copies on other hosts beyond which one more changes nothing. Each copy takes an equal share of the starts, but
@@ -19,7 +21,7 @@ pub struct EvictionPolicy {
 
 impl Default for EvictionPolicy {
     fn default() -> Self {
-        Self { fetch_overhead: Duration::from_secs(1), copies_counted_max: 3 }
+        Self { outlook: Outlook::default(), fetch_overhead: Duration::from_secs(1), copies_counted_max: 3 }
     }
 }
 
@@ -38,6 +40,11 @@ impl Worth {
         // Nothing saved is the lowest step of all: the conversion of minus infinity saturates.
         Self((saved.log2() * STEPS_PER_DOUBLING).floor() as i32)
     }
+
+    /// Returns the step at which the doubling of this one began.
+    fn whole_doubling(self) -> Self {
+        Self(self.0.div_euclid(STEPS_PER_DOUBLING as i32))
+    }
 }
 
 /// How much a model should stay, least first. The order of the fields is the policy.
@@ -45,8 +52,8 @@ impl Worth {
 pub struct KeepScore {
     /// What each of its bytes saves.
     pub worth: Worth,
-    /// When it was last used.
-    pub last_used_at: Timestamp,
+    /// Among those of one worth: by last use, in microseconds. Negative, so that the last goes first, for the loyal.
+    pub turn: i64,
     /// Bytes that its removal would free, alone or as its share. More go first, so that fewer models leave.
     pub bytes: Reverse<ByteSize>,
 }
@@ -113,7 +120,7 @@ pub(super) fn grounds<K>(
     // Ten thousand years are as good as for ever, and fit.
     let moving = Duration::from_secs_f64(seconds.min(3e11));
     Grounds {
-        uses: model.uses.rate(now),
+        uses: model.uses.rate(now, policy.outlook),
         idle: now.since(model.uses.last_at()),
         fetch_bytes: ByteSize(stake.lost),
         fetch_time: moving + policy.fetch_overhead,
@@ -128,11 +135,35 @@ pub(super) fn score<K>(
     grounds: &Grounds,
     policy: &EvictionPolicy,
 ) -> KeepScore {
-    let holders = 1 + grounds.copies_elsewhere.min(policy.copies_counted_max);
-    let saved_per_day = grounds.uses.per_day() * grounds.fetch_time.as_secs_f64() / f64::from(holders);
-    KeepScore {
-        worth: Worth::new(saved_per_day / stake.share.max(1) as f64),
-        last_used_at: model.uses.last_at(),
-        bytes: Reverse(ByteSize(stake.share)),
+    let copies_counted = grounds.copies_elsewhere.min(policy.copies_counted_max);
+    let saving = Saving { uses: grounds.uses, fetch_time: grounds.fetch_time, copies_counted };
+    keep_score(policy.outlook, saving, model.uses.last_at(), ByteSize(stake.share))
+}
+
+/// What a model on the shelf spares.
+#[derive(Clone, Copy)]
+pub(super) struct Saving {
+    pub(super) uses: UseRate,
+    pub(super) fetch_time: Duration,
+    pub(super) copies_counted: u32,
+}
+
+/// Returns how much a model of these bytes should stay.
+pub(super) fn keep_score(
+    outlook: Outlook,
+    saving: Saving,
+    last_used_at: Timestamp,
+    bytes: ByteSize,
+) -> KeepScore {
+    let Saving { uses, fetch_time, copies_counted } = saving;
+    // Of several hosts that hold a model, each takes its share of the starts.
+    let per_day = uses.per_day() * fetch_time.as_secs_f64() / f64::from(1 + copies_counted);
+    let worth = Worth::new(per_day / bytes.bytes().max(1) as f64);
+    let turn = last_used_at.as_micros();
+    let bytes = Reverse(bytes);
+    match outlook {
+        Outlook::Habit | Outlook::Balanced | Outlook::Recent => KeepScore { worth, turn, bytes },
+        Outlook::Latest => KeepScore { worth: Worth(0), turn, bytes },
+        Outlook::Loyal => KeepScore { worth: worth.whole_doubling(), turn: turn.saturating_neg(), bytes },
     }
 }

@@ -4,6 +4,7 @@ use base::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    outlook::Outlook,
     score::{Grounds, KeepScore},
     uses::Uses,
 };
@@ -132,6 +133,8 @@ pub struct Kept {
 /// When it is `short_by` some, everything that may leave is a victim: the caller may prefer to refuse and remove nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvictionPlan<K> {
+    /// How past uses were read.
+    pub outlook: Outlook,
     /// In the order in which they should go. Without any one of them, too few bytes would be freed.
     pub victims: Vec<Victim<K>>,
     /// What they free together.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{ByteSize, Timestamp};
 
-use super::{EvictionPolicy, Shelf, Shelved, Standing, Uses, choose};
+use super::{EvictionPolicy, Outlook, Shelf, Shelved, Standing, Uses, choose};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -63,12 +63,12 @@ fn a_use_that_lasts_is_fresh_and_counts_once() {
     let mut lasting = Uses::first(start);
     lasting.prolong(later);
     assert_eq!((lasting.count(), lasting.last_at()), (1, later));
-    assert_eq!(lasting.rate(later), Uses::first(later).rate(later));
+    assert_eq!(lasting.rate(later, Outlook::Recent), Uses::first(later).rate(later, Outlook::Recent));
     let mut often = Uses::first(start);
     (0..9).for_each(|_| often.record(start));
-    let before = often.rate(start);
+    let before = often.rate(start, Outlook::Recent);
     often.prolong(start);
-    assert_eq!(often.rate(start), before);
+    assert_eq!(often.rate(start, Outlook::Recent), before);
     often.prolong(start - DAY);
     assert_eq!(often.last_at(), start);
 }

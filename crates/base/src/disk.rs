@@ -3,6 +3,7 @@
 //! Calls block; async callers run them on the blocking pool. Paths given here are already trusted: whoever takes a
 //! path from outside has parsed it into a type that cannot leave its folder.
 
+mod block;
 mod faulty;
 mod foreign;
 mod real;
@@ -13,6 +14,7 @@ use std::{
     sync::Arc,
 };
 
+pub use block::{BLOCK_BYTES, BlockBuffer, is_whole_blocks};
 pub use faulty::{DiskCall, FaultyDisk};
 pub use foreign::{FileOwner, ForeignFile, ForeignFolder, ForeignMeta, OpenForeignError};
 pub use real::RealDisk;
@@ -28,6 +30,9 @@ pub enum Access {
     CreateNew,
     /// A file to read and write, made when missing, kept when there.
     CreateOrKeep,
+    /// An existing file, to read and write past the page cache. Every call must be of whole blocks
+    /// ([`is_whole_blocks`]). A file system that can't do that refuses to open it so, or the first write.
+    Direct,
 }
 
 /// What a file's bytes are needed for next.
@@ -222,6 +227,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes contents durable, and of the rest only what is needed to read them again.
+    fn sync_contents(&self) -> io::Result<()> {
+        self.sync()
+    }
 
     /// Tells the system what a range is needed for next. A disk without such a call ignores it.
     fn advise(&self, _advice: Advice, _offset: u64, _len: u64) -> io::Result<()> {

@@ -13,9 +13,9 @@ mod time;
 
 pub use backoff::Backoff;
 pub use disk::{
-    Access, Advice, Disk, DiskCall, DiskFile, DiskLock, DiskSpace, EntryKind, FaultyDisk, FileMeta,
-    FileOwner, FolderEntry, ForeignFile, ForeignFolder, ForeignMeta, OpenForeignError, RealDisk,
-    write_durably, write_privately,
+    Access, Advice, BLOCK_BYTES, BlockBuffer, Disk, DiskCall, DiskFile, DiskLock, DiskSpace, EntryKind,
+    FaultyDisk, FileMeta, FileOwner, FolderEntry, ForeignFile, ForeignFolder, ForeignMeta, OpenForeignError,
+    RealDisk, is_whole_blocks, write_durably, write_privately,
 };
 pub use random::Entropy;
 pub use redacted::Redacted;

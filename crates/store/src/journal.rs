@@ -66,10 +66,13 @@ impl Journal {
         Ok(Self { file: disk.open(path, Access::Write)? })
     }
 
-    /// Records an extent and makes that durable.
-    pub(crate) fn record(&self, index: u32, crc: u32) -> io::Result<()> {
-        self.file.write_all_at(&encode_slot(index, crc), slot_offset(index))?;
-        self.file.sync()
+    /// Records extents, each by its index and crc32c, and makes that durable.
+    pub(crate) fn record(&self, extents: impl Iterator<Item = (u32, u32)>) -> io::Result<()> {
+        for (index, crc) in extents {
+            self.file.write_all_at(&encode_slot(index, crc), slot_offset(index))?;
+        }
+        // The slots were written, as zeros, when the journal was made: their length and place are durable.
+        self.file.sync_contents()
     }
 
     /// Takes a record back. Not synced: should it return, its crc32c still tells that the extent is not there.

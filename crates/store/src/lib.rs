@@ -53,4 +53,4 @@ pub use store::{Claim, DiskUsage, Missing, Store, StoreCounters};
 pub use strays::{STRAY_AGE_MAX, Swept};
 pub use trust::{HubStanding, Supplier, satisfies};
 pub use view::{ParseViewIdError, ViewId, ViewLease, ViewSpec};
-pub use writer::{BlobWriter, ExtentIndex};
+pub use writer::{BlobWriter, ExtentIndex, ExtentWriter, ReorderBudget};

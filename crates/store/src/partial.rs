@@ -4,10 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use base::{Access, ByteSize, Disk, DiskFile, EntryKind};
+use base::{Access, BLOCK_BYTES, ByteSize, Disk, DiskFile, EntryKind, is_whole_blocks};
 use types::{Digest, ManifestFile};
 
 use crate::{
@@ -21,10 +24,19 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) file: Box<dyn DiskFile>,
+    direct: Option<DirectFile>,
     /// Files of one extent have none: all that a journal could save is that extent.
     pub(crate) journal: Option<Journal>,
     pub(crate) extent_bytes: ExtentBytes,
     paths: PartialPaths,
+}
+
+/// The same file, written past the page cache.
+#[derive(Debug)]
+struct DirectFile {
+    file: Box<dyn DiskFile>,
+    /// Whether a write was refused: some file systems tell only then that they can't.
+    is_refused: AtomicBool,
 }
 
 /// Where a partial file and its journal stand.
@@ -72,6 +84,26 @@ impl Partial {
 
     pub(crate) fn journal_path(&self) -> &Path {
         &self.paths.journal
+    }
+
+    /// Writes whole blocks of the file: past the page cache where the file system can, which saves most of what a write
+    /// costs (DESIGN.md, "Direct writes").
+    pub(crate) fn write_blocks(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Some(direct) = &self.direct
+            && is_whole_blocks(bytes, offset)
+            && !direct.is_refused.load(Ordering::Relaxed)
+        {
+            match direct.file.write_all_at(bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    direct.is_refused.store(true, Ordering::Relaxed);
+                }
+                written => return written,
+            }
+        }
+        self.file.write_all_at(bytes, offset)
     }
 
     /// Opens what is there of a file, or begins it anew. Its folder is there and durable.
@@ -127,6 +159,7 @@ impl Partial {
         disk.sync_folder(&paths.folder).map_err(|error| DiskTrouble::new("syncing", &paths.folder, error))?;
         let partial = Self {
             file: data,
+            direct: open_direct(disk, paths, file.size),
             journal: Some(journal),
             extent_bytes: recorded.header.extent_bytes,
             paths: paths.clone(),
@@ -161,7 +194,11 @@ impl Partial {
             None
         };
         let extents = vec![None; usize::try_from(count).expect("a journal's limit fits into memory")];
-        Ok(Opened { partial: Self { file: data, journal, extent_bytes, paths: paths.clone() }, extents })
+        let direct = open_direct(disk, paths, file.size);
+        Ok(Opened {
+            partial: Self { file: data, direct, journal, extent_bytes, paths: paths.clone() },
+            extents,
+        })
     }
 
     pub(crate) fn discard(&self, disk: &Arc<dyn Disk>) -> Result<(), DiskTrouble> {
@@ -208,6 +245,20 @@ pub(crate) fn sweep(
         }
     }
     Ok(kept)
+}
+
+/// Opens a partial file to be written past the page cache. Where that can't be, it is written through it.
+fn open_direct(disk: &Arc<dyn Disk>, paths: &PartialPaths, file_bytes: u64) -> Option<DirectFile> {
+    if file_bytes < BLOCK_BYTES as u64 {
+        return None;
+    }
+    match disk.open(&paths.data, Access::Direct) {
+        Ok(file) => Some(DirectFile { file, is_refused: AtomicBool::new(false) }),
+        Err(error) => {
+            tracing::debug!(path = %paths.data.display(), %error, "writing through the page cache");
+            None
+        }
+    }
 }
 
 fn reserve(disk: &Arc<dyn Disk>, file: &dyn DiskFile, path: &Path, len: u64) -> Result<(), DiskTrouble> {

@@ -1,27 +1,38 @@
 //! One blob being brought here, extent by extent.
 //!
 //! ```text
-//! extent:  missing ──write_extent──▶ writing ──written, synced, journaled──▶ written ──in its turn──▶ hashed
-//!             ▲                         │ error                                 │ read back, crc32c wrong
-//!             └─────────────────────────┴───────────────────────────────────────┘
+//! extent:  missing ──begin_extent──▶ writing ──written, synced, journaled──▶ written
+//!             ▲                         │ given up                            │ read back, crc32c wrong
+//!             └─────────────────────────┴─────────────────────────────────────┘
 //! ```
-//! The hash goes in offset order: from the caller's buffer when an extent comes in its turn, else by reading back.
+//! Pieces of an extent are written as they come, past the page cache where the file system lets them, and hashed in
+//! offset order ([`order`]). Extents are synced and recorded when they are whole ([`commit`]).
 //! A sync that failed poisons the writer: the kernel may have dropped any page, so nothing of the file is believed.
+
+mod commit;
+mod extent;
+mod order;
 
 use std::{
     fmt, io,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
-use base::ByteSize;
+use base::{BLOCK_BYTES, BlockBuffer, ByteSize};
+use bytes::Bytes;
 use types::{Digest, ManifestFile};
+
+use self::{
+    commit::Commits,
+    order::{Hash, HashOrder},
+};
+pub use self::{extent::ExtentWriter, order::ReorderBudget};
 
 use crate::{
     ContentMismatch, DiskTrouble, ExtentBusy, ExtentLength, ExtentOutOfRange, ExtentsMissing, FinishError,
     PartialPoisoned, PublishedBlob, Supplier, WriteExtentError,
     flight::FlightGuard,
-    hash::ContentHasher,
     index::PartialProgress,
     partial::{Opened, Partial, remove_if_there},
     store::Inner,
@@ -30,8 +41,9 @@ use crate::{
 /// Extents that one call reads back at most, so that no stream stands still for the others: with one, a hash that
 /// fell behind would never catch up.
 const CATCH_UP_EXTENTS: u32 = 2;
-/// The piece in which bytes are read back: larger than the page cache's own read-ahead, small beside an extent.
-const READ_BYTES: usize = 1024 * 1024;
+/// The piece in which bytes are written and read back when a caller has whole extents: larger than the page cache's own
+/// read-ahead and what a disk needs to be busy, small beside an extent.
+const PIECE_BYTES: usize = 1024 * 1024;
 
 /// The place of an extent in its file, from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +70,8 @@ pub struct BlobWriter {
     partial: Partial,
     progress: Arc<PartialProgress>,
     extents: Mutex<Extents>,
-    hashing: Mutex<Hashing>,
+    order: HashOrder,
+    commits: Commits,
     flight: FlightGuard,
 }
 
@@ -95,12 +108,6 @@ struct Extents {
     fate: Fate,
 }
 
-#[derive(Debug)]
-struct Hashing {
-    hasher: ContentHasher,
-    next: ExtentIndex,
-}
-
 impl BlobWriter {
     pub(crate) fn new(
         store: Arc<Inner>,
@@ -112,14 +119,15 @@ impl BlobWriter {
     ) -> Self {
         let states =
             opened.extents.iter().map(|crc| crc.map_or(Extent::Missing, |crc| Extent::Written { crc }));
-        let hasher = ContentHasher::like(&file.digest, file.size);
+        let order = HashOrder::new(&file.digest, file.size, opened.partial.extent_bytes.bytes());
         Self {
             store,
             supplier,
             partial: opened.partial,
             progress,
             extents: Mutex::new(Extents { states: states.collect(), fate: Fate::Keep }),
-            hashing: Mutex::new(Hashing { hasher, next: ExtentIndex(0) }),
+            order,
+            commits: Commits::default(),
             flight,
             file,
         }
@@ -161,6 +169,11 @@ impl BlobWriter {
         ByteSize(self.file.size.saturating_sub(self.progress.present.load(Ordering::Relaxed)))
     }
 
+    /// Gives this writer memory for bytes that come before their turn to be hashed. Without, they are read back.
+    pub fn keep_early(&mut self, budget: Arc<ReorderBudget>) {
+        self.order.set_budget(budget);
+    }
+
     /// Writes one whole extent. Blocks until it survives a power loss (a file of one extent does so only when it is
     /// finished). An extent that is there already is left as it is.
     ///
@@ -168,35 +181,38 @@ impl BlobWriter {
     /// [`WriteExtentError`] by condition.
     pub fn write_extent(&self, index: ExtentIndex, bytes: &[u8]) -> Result<(), WriteExtentError> {
         let range = self.extent_range(index);
-        let count = self.extent_count();
-        if index.0 >= count {
-            return Err(ExtentOutOfRange { index, count }.into());
-        }
-        let (expected, given) = (range.end - range.start, bytes.len() as u64);
-        if expected != given {
+        if index.0 < self.extent_count() && range.end - range.start != bytes.len() as u64 {
+            let (expected, given) = (range.end - range.start, bytes.len() as u64);
             return Err(ExtentLength { index, expected, given }.into());
         }
-        {
-            let mut extents = self.extents();
-            if extents.fate == Fate::Discard {
-                return Err(PartialPoisoned.into());
-            }
-            match extents.states[index.at()] {
-                // Two writes at once could leave on the disk what was never hashed.
-                Extent::Writing => return Err(ExtentBusy { index }.into()),
-                Extent::Written { .. } => return Ok(()),
-                Extent::Missing => extents.states[index.at()] = Extent::Writing,
-            }
+        if !self.enter(index)? {
+            return Ok(());
         }
-        let crc = crc32c::crc32c(bytes);
-        if let Err(trouble) = self.store_extent(index, range.start, bytes, crc) {
-            self.extents().states[index.at()] = Extent::Missing;
-            return Err(trouble.into());
+        let mut offset = range.start;
+        for piece in bytes.chunks(PIECE_BYTES) {
+            // Copied into whole blocks: a copy costs less than the page cache does.
+            let mut buffer = BlockBuffer::with_capacity(piece.len());
+            buffer.fill(piece);
+            let written = self.write_piece(offset, buffer.bytes());
+            if let Err(trouble) = written {
+                self.leave(index);
+                return Err(trouble.into());
+            }
+            self.hash_piece(offset, Bytes::from_owner(buffer));
+            offset += piece.len() as u64;
         }
-        self.progress.present.fetch_add(given, Ordering::Relaxed);
-        self.extents().states[index.at()] = Extent::Written { crc };
-        self.hash_in_turn(index, bytes);
-        Ok(())
+        self.commit(index, crc32c::crc32c(bytes))
+    }
+
+    /// Begins to write an extent piece by piece; `None` when it is there already.
+    ///
+    /// # Errors
+    /// [`WriteExtentError`] by condition.
+    pub fn begin_extent(
+        self: &Arc<Self>,
+        index: ExtentIndex,
+    ) -> Result<Option<ExtentWriter>, WriteExtentError> {
+        Ok(self.enter(index)?.then(|| ExtentWriter::new(Arc::clone(self), index)))
     }
 
     /// Checks the digest and publishes the blob. Blocks until it survives a power loss.
@@ -238,31 +254,78 @@ impl BlobWriter {
         if self.extents().fate == Fate::Discard {
             return Err(PartialPoisoned.into());
         }
-        let mut hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.catch_up(&mut hashing, u32::MAX);
-        if hashing.next.0 < self.extent_count() {
+        let mut hash = self.order.hash();
+        self.catch_up(&mut hash, u32::MAX);
+        if self.order.front() < self.file.size {
             // One damaged extent is seldom alone: all are found now, so that one more round brings them all.
-            self.find_damage(hashing.next);
+            self.find_damage(self.extent_at(self.order.front()));
             let missing = self.missing_extents();
             return Err(ExtentsMissing { path: self.file.path.clone(), missing }.into());
         }
-        Ok(hashing.hasher.clone().finish())
+        Ok(hash.digest())
     }
 
-    fn store_extent(
-        &self,
-        index: ExtentIndex,
-        offset: u64,
-        bytes: &[u8],
-        crc: u32,
-    ) -> Result<(), DiskTrouble> {
-        let path = self.partial.data_path();
-        let written = self.partial.file.write_all_at(bytes, offset);
-        written.map_err(|error| DiskTrouble::new("writing", path, error))?;
+    /// Takes the right to write an extent. `false` when it is there already.
+    fn enter(&self, index: ExtentIndex) -> Result<bool, WriteExtentError> {
+        let count = self.extent_count();
+        if index.0 >= count {
+            return Err(ExtentOutOfRange { index, count }.into());
+        }
+        let mut extents = self.extents();
+        if extents.fate == Fate::Discard {
+            return Err(PartialPoisoned.into());
+        }
+        match extents.states[index.at()] {
+            // Two writes at once could leave on the disk what was never hashed.
+            Extent::Writing => Err(ExtentBusy { index }.into()),
+            Extent::Written { .. } => Ok(false),
+            Extent::Missing => {
+                extents.states[index.at()] = Extent::Writing;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Gives up an extent that was entered.
+    fn leave(&self, index: ExtentIndex) {
+        let mut hash = self.order.hash();
+        self.order.give_up(&mut hash, self.extent_range(index));
+        self.extents().states[index.at()] = Extent::Missing;
+    }
+
+    /// Writes bytes to their place: whole blocks past the page cache, the rest through it.
+    fn write_piece(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskTrouble> {
+        let blocks = bytes.len() - bytes.len() % BLOCK_BYTES;
+        let written =
+            self.partial.write_blocks(&bytes[..blocks], offset).and_then(|()| match &bytes[blocks..] {
+                [] => Ok(()),
+                rest => self.partial.file.write_all_at(rest, offset + blocks as u64),
+            });
+        written.map_err(|error| DiskTrouble::new("writing", self.partial.data_path(), error))
+    }
+
+    /// Makes an extent durable whose bytes are all written, and counts it as there.
+    fn commit(&self, index: ExtentIndex, crc: u32) -> Result<(), WriteExtentError> {
+        if self.partial.journal.is_some() {
+            let committed = self.commits.commit((index, crc), |records| self.sync_and_record(records));
+            if let Err(error) = committed {
+                self.leave(index);
+                return Err(error);
+            }
+        }
+        let range = self.extent_range(index);
+        self.progress.present.fetch_add(range.end - range.start, Ordering::Relaxed);
+        self.extents().states[index.at()] = Extent::Written { crc };
+        self.hash_on();
+        Ok(())
+    }
+
+    fn sync_and_record(&self, records: &[(ExtentIndex, u32)]) -> Result<(), DiskTrouble> {
         let Some(journal) = &self.partial.journal else { return Ok(()) };
-        let synced = self.partial.file.sync().map_err(|error| DiskTrouble::new("syncing", path, error));
-        let recorded = synced.and_then(|()| {
-            let recorded = journal.record(index.0, crc);
+        let path = self.partial.data_path();
+        let synced = self.partial.file.sync_contents();
+        let recorded = synced.map_err(|error| DiskTrouble::new("syncing", path, error)).and_then(|()| {
+            let recorded = journal.record(records.iter().map(|(index, crc)| (index.0, *crc)));
             recorded.map_err(|error| DiskTrouble::new("writing", self.partial.journal_path(), error))
         });
         if recorded.is_err() {
@@ -271,33 +334,63 @@ impl BlobWriter {
         recorded
     }
 
-    /// Hashes an extent that was just written when its turn has come, and some of those that waited for it. When
-    /// another thread is hashing, it or a later call will come to this extent.
-    fn hash_in_turn(&self, index: ExtentIndex, bytes: &[u8]) {
-        let mut hashing = match self.hashing.try_lock() {
-            Ok(hashing) => hashing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        if hashing.next == index {
-            hashing.hasher.update(bytes);
-            hashing.next.0 += 1;
-        }
-        self.catch_up(&mut hashing, CATCH_UP_EXTENTS);
+    /// Hashes a piece that was written, now or in its turn.
+    fn hash_piece(&self, offset: u64, bytes: Bytes) {
+        self.order.offer(offset, bytes);
+        self.hash_on();
     }
 
-    /// Reads back and hashes at most so many extents that are next in order and there.
-    fn catch_up(&self, hashing: &mut Hashing, extents_max: u32) {
-        let end = self.extent_count().min(hashing.next.0.saturating_add(extents_max));
-        while hashing.next.0 < end {
-            let index = hashing.next;
-            let Extent::Written { crc } = self.extents().states[index.at()] else { return };
-            let mut hasher = hashing.hasher.clone();
+    /// Hashes what is next in order, and some of what waited for it. When another thread is hashing, it comes to what
+    /// is new by itself.
+    fn hash_on(&self) {
+        while let Some(mut hash) = self.order.try_hash() {
+            self.catch_up(&mut hash, CATCH_UP_EXTENTS);
+            drop(hash);
+            if !self.order.has_next() || !self.may_enter(self.order.front()) {
+                return;
+            }
+        }
+    }
+
+    /// Hashes what is next in order and in memory, and reads back at most so many extents that are not.
+    fn catch_up(&self, hash: &mut Hash, extents_max: u32) {
+        let is_written = |start| self.crc_of(self.extent_at(start)).is_some();
+        for _ in 0..extents_max {
+            self.order.hash_early(hash, is_written);
+            let front = self.order.front();
+            let index = self.extent_at(front);
+            if front >= self.file.size || !self.may_enter(front) {
+                return;
+            }
+            let Some(crc) = self.crc_of(index) else { return };
+            let range = self.extent_range(index);
+            let mut hasher = hash.at_start_of(range.start);
             if !self.read_back(index, crc, |bytes| hasher.update(bytes)) {
+                self.order.give_up(hash, range);
                 return self.forget_damaged(index);
             }
-            hashing.hasher = hasher;
-            hashing.next.0 += 1;
+            self.order.pass(hash, hasher, range.end);
+        }
+        self.order.hash_early(hash, is_written);
+    }
+
+    /// Returns whether the hash may go on at an offset: not at the start of an extent while the one before is not yet
+    /// durable, because it may still be given up.
+    fn may_enter(&self, offset: u64) -> bool {
+        offset == 0
+            || !offset.is_multiple_of(self.extent_bytes())
+            || self.crc_of(self.extent_at(offset - 1)).is_some()
+    }
+
+    fn extent_at(&self, offset: u64) -> ExtentIndex {
+        ExtentIndex(u32::try_from(offset / self.extent_bytes()).expect("a journal's limit is below u32's"))
+    }
+
+    /// Returns the crc32c of an extent that is there.
+    fn crc_of(&self, index: ExtentIndex) -> Option<u32> {
+        match self.extents().states.get(index.at()) {
+            Some(Extent::Written { crc }) => Some(*crc),
+            Some(Extent::Missing | Extent::Writing) | None => None,
         }
     }
 
@@ -317,7 +410,7 @@ impl BlobWriter {
     fn read_back(&self, index: ExtentIndex, crc: u32, mut take: impl FnMut(&[u8])) -> bool {
         let range = self.extent_range(index);
         let left = |offset| usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; READ_BYTES.min(left(range.start))];
+        let mut buffer = vec![0; PIECE_BYTES.min(left(range.start))];
         let mut actual = 0;
         let mut offset = range.start;
         while offset < range.end {

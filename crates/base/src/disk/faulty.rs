@@ -3,7 +3,8 @@
 //!
 //! It promises less than any real file system: a file's bytes are durable after its `sync` only, a name after
 //! `sync_folder` of a folder that the change touched, a folder only when its parent is. A rename is atomic. A `sync` that
-//! failed has dropped what it should have written, and the next one reports success, as Linux does.
+//! failed has dropped what it should have written, and the next one reports success, as Linux does. Direct writes are no
+//! more durable than others: a drive has a cache, too.
 //!
 //! For tests. A program that survives this disk owes its safety to no accident of ext4.
 
@@ -17,7 +18,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Access, Disk, DiskFile, DiskLock, DiskSpace, FileMeta, FolderEntry, ForeignFolder};
+use super::{
+    Access, Disk, DiskFile, DiskLock, DiskSpace, FileMeta, FolderEntry, ForeignFolder, is_whole_blocks,
+};
 use crate::{ByteSize, Entropy};
 use foreign::FaultyForeignFolder;
 use tree::{InodeId, Odds, Tree};
@@ -71,6 +74,7 @@ struct Machine {
     capacity: u64,
     locked: BTreeSet<InodeId>,
     spared: u32,
+    refuses_direct: bool,
     clones: bool,
 }
 
@@ -112,6 +116,7 @@ impl FaultyDisk {
             capacity,
             locked: BTreeSet::new(),
             spared: 0,
+            refuses_direct: false,
             clones: false,
         })))
     }
@@ -179,6 +184,11 @@ impl FaultyDisk {
     /// Lets files be cloned from now on, as btrfs and xfs do. It is not kept over a power loss.
     pub fn allow_clones(&self) {
         self.machine().clones = true;
+    }
+
+    /// Refuses [`Access::Direct`] from now on, as some file systems do.
+    pub fn refuse_direct(&self) {
+        self.machine().refuses_direct = true;
     }
 
     /// Returns how many bytes files take.
@@ -281,8 +291,13 @@ fn dark() -> io::Error {
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        let inode = self.call(DiskCall::Open, |machine| machine.tree.open(path, access))?;
-        Ok(Box::new(FaultyFile { disk: self.clone(), inode, writable: access != Access::Read }))
+        let inode = self.call(DiskCall::Open, |machine| {
+            if access == Access::Direct && machine.refuses_direct {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            machine.tree.open(path, access)
+        })?;
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode, access }))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<FileMeta> {
@@ -381,17 +396,30 @@ impl Drop for HeldLock {
 struct FaultyFile {
     disk: FaultyDisk,
     inode: InodeId,
-    writable: bool,
+    access: Access,
 }
 
 impl FaultyFile {
     fn refuse_unless_writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+        match self.access {
+            Access::Read => Err(io::ErrorKind::PermissionDenied.into()),
+            Access::Write | Access::CreateNew | Access::CreateOrKeep | Access::Direct => Ok(()),
+        }
+    }
+
+    fn refuse_unless_fit(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.access {
+            Access::Direct if !is_whole_blocks(bytes, offset) => Err(io::ErrorKind::InvalidInput.into()),
+            Access::Direct | Access::Read | Access::Write | Access::CreateNew | Access::CreateOrKeep => {
+                Ok(())
+            }
+        }
     }
 }
 
 impl DiskFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.refuse_unless_fit(buffer, offset)?;
         self.disk.call(DiskCall::Read, |machine| {
             // One read in eight is short, as any read may be.
             let wanted = match machine.entropy.number() % 8 {
@@ -404,6 +432,7 @@ impl DiskFile for FaultyFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.refuse_unless_writable()?;
+        self.refuse_unless_fit(bytes, offset)?;
         self.disk.call(DiskCall::Write, |machine| {
             let room = machine.room();
             machine.tree.write(self.inode, bytes, offset, room)

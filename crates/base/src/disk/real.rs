@@ -20,10 +20,11 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let passing_cache = if access == Access::Direct { OFlags::DIRECT } else { OFlags::empty() };
+        options.read(true).custom_flags((OFlags::NOFOLLOW | passing_cache).bits().cast_signed());
         match access {
             Access::Read => &mut options,
-            Access::Write => options.write(true),
+            Access::Write | Access::Direct => options.write(true),
             Access::CreateNew => options.write(true).create_new(true),
             Access::CreateOrKeep => options.write(true).create(true),
         };
@@ -159,6 +160,10 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
+    }
+
+    fn sync_contents(&self) -> io::Result<()> {
+        self.0.sync_data()
     }
 
     fn advise(&self, advice: Advice, offset: u64, len: u64) -> io::Result<()> {

@@ -14,7 +14,7 @@ fn written(header: &Header, extents: &[(u32, u32)]) -> Vec<u8> {
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
     let journal = Journal::create(&disk, Path::new("/journal"), header).unwrap();
     for (index, crc) in extents {
-        journal.record(*index, *crc).unwrap();
+        journal.record([(*index, *crc)].into_iter()).unwrap();
     }
     disk.read(Path::new("/journal"), 1 << 20).unwrap()
 }

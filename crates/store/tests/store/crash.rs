@@ -92,8 +92,12 @@ impl World {
         ];
         let suppliers =
             vec![pool::trusted("tn_anna"), pool::untrusted("tn_anna"), pool::untrusted("tn_bert")];
+        let disk = FaultyDisk::new(seed);
+        if seed.is_multiple_of(4) {
+            disk.refuse_direct();
+        }
         Self {
-            disk: FaultyDisk::new(seed),
+            disk,
             entropy,
             store: None,
             samples,

@@ -9,6 +9,8 @@ mod killed;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod rights;

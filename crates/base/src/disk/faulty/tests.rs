@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Access, ByteSize, Disk, DiskCall, EntryKind, FaultyDisk, RealDisk, write_durably};
+use crate::{
+    Access, BLOCK_BYTES, BlockBuffer, ByteSize, Disk, DiskCall, EntryKind, FaultyDisk, RealDisk,
+    write_durably,
+};
 
 const SEEDS: u64 = 64;
 
@@ -189,4 +192,52 @@ fn the_twins_agree_while_nothing_fails() {
             "moved/link Link 7 0 777",
         ]
     );
+}
+
+fn block_of(byte: u8) -> BlockBuffer {
+    let mut buffer = BlockBuffer::with_capacity(BLOCK_BYTES);
+    buffer.fill(&[byte; BLOCK_BYTES]);
+    buffer
+}
+
+#[test]
+fn direct_writes_are_of_whole_blocks_and_no_more_durable_than_others() {
+    let disk = FaultyDisk::new(1);
+    let path = Path::new("/file");
+    put(&disk, "/file", &[1; 2 * BLOCK_BYTES]);
+    disk.open(path, Access::Write).unwrap().sync().unwrap();
+    disk.sync_folder(Path::new("/")).unwrap();
+    let file = disk.open(path, Access::Direct).unwrap();
+    let two = block_of(2);
+    for (bytes, offset) in [(two.bytes(), 512), (&two.bytes()[..512], 0), (&[2; 3 * BLOCK_BYTES][1..], 0)] {
+        let refused = file.write_all_at(bytes, offset).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+    file.write_all_at(two.bytes(), 0).unwrap();
+    file.sync_contents().unwrap();
+    file.write_all_at(two.bytes(), BLOCK_BYTES as u64).unwrap();
+    let found = disk.lose_power_and_all_unsynced();
+    let content = content(&found, "/file").unwrap();
+    assert_eq!((content[0], content[BLOCK_BYTES]), (2, 1));
+    found.refuse_direct();
+    assert_eq!(found.open(path, Access::Direct).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_real_disk_takes_direct_writes_or_says_that_it_can_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    RealDisk.open(&path, Access::CreateNew).unwrap().allocate(2 * BLOCK_BYTES as u64).unwrap();
+    let two = block_of(2);
+    let written = RealDisk.open(&path, Access::Direct).and_then(|file| {
+        file.write_all_at(two.bytes(), BLOCK_BYTES as u64)?;
+        file.sync_contents()
+    });
+    match written {
+        Ok(()) => {
+            let content = RealDisk.read(&path, 1 << 20).unwrap();
+            assert_eq!((content[0], content[BLOCK_BYTES], content.len()), (0, 2, 2 * BLOCK_BYTES));
+        }
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidInput),
+    }
 }

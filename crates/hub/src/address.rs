@@ -100,19 +100,11 @@ impl Endpoint {
 
     /// Decides where a redirect from `from` leads.
     pub(crate) fn redirect(&self, from: &Url, location: &str) -> Redirect {
-        let Ok(target) = from.join(location) else {
-            return Redirect::Refused("to something that is no address");
-        };
-        if !matches!(target.scheme(), "http" | "https") || target.host().is_none() {
-            return Redirect::Refused("to an address that is neither http nor https");
+        match redirect_target(from, location) {
+            Ok(target) if self.is_home(&target) => Redirect::Home(target),
+            Ok(target) => Redirect::Elsewhere(target),
+            Err(reason) => Redirect::Refused(reason),
         }
-        if from.scheme() == "https" && target.scheme() == "http" {
-            return Redirect::Refused("from https to http");
-        }
-        if !target.username().is_empty() || target.password().is_some() {
-            return Redirect::Refused("to an address that holds a user or password");
-        }
-        if self.is_home(&target) { Redirect::Home(target) } else { Redirect::Elsewhere(target) }
     }
 
     fn join(&self, rest: &str) -> Url {
@@ -127,6 +119,21 @@ pub fn file_target(repo: &RepoName, commit: Commit, path: &RepoPath) -> String {
     format!("/{repo}/resolve/{commit}/{}", segments.join("/"))
 }
 
+/// Returns where a redirect from `from` leads, or why nobody should go there, to be read after "redirects".
+pub(crate) fn redirect_target(from: &Url, location: &str) -> Result<Url, &'static str> {
+    let Ok(target) = from.join(location) else { return Err("to something that is no address") };
+    if !matches!(target.scheme(), "http" | "https") || target.host().is_none() {
+        return Err("to an address that is neither http nor https");
+    }
+    if from.scheme() == "https" && target.scheme() == "http" {
+        return Err("from https to http");
+    }
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err("to an address that holds a user or password");
+    }
+    Ok(target)
+}
+
 /// Returns host and port of an address: all of it that may be shown.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
@@ -137,7 +144,8 @@ fn shown(url: &Url) -> String {
     format!("{}://{}", url.scheme(), authority(url))
 }
 
-fn encoded(segment: &str) -> String {
+/// Encodes one segment of a path, so that it stays one.
+pub(crate) fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, SEGMENT).to_string()
 }
 

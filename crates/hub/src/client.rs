@@ -1,6 +1,6 @@
 //! The client itself: one question at a time, with redirects decided hop by hop and tokens kept at home.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use base::Redacted;
 use bytes::Bytes;
@@ -92,20 +92,7 @@ impl Hub {
     /// [`HubSetupError`] when the endpoint or proxy can't be used.
     pub fn new(options: HubOptions) -> Result<Self, HubSetupError> {
         let endpoint = Endpoint::new(options.endpoint.clone())?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .referer(false)
-            // One HTTP/2 connection would carry all ranges and cap them together.
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.stall_timeout)
-            .no_proxy();
-        if let Some(proxy) = &options.proxy {
-            builder = builder.proxy(reqwest::Proxy::https(proxy.clone()).map_err(HubSetupError::Client)?);
-        }
-        let http = builder.build().map_err(HubSetupError::Client)?;
+        let http = http_client(options.proxy.as_ref(), options.connect_timeout, options.stall_timeout)?;
         Ok(Self { inner: Arc::new(Inner { options, endpoint, http, windows: Arc::default() }) })
     }
 
@@ -338,6 +325,28 @@ impl Hub {
         }
         Ok(bytes.into())
     }
+}
+
+/// Makes a client that follows no redirect by itself, tells nobody where it comes from, and asks no environment.
+pub(crate) fn http_client(
+    proxy: Option<&Url>,
+    connect_timeout: Duration,
+    stall_timeout: Duration,
+) -> Result<reqwest::Client, HubSetupError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .referer(false)
+        // One HTTP/2 connection would carry all ranges and cap them together.
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(connect_timeout)
+        .read_timeout(stall_timeout)
+        .no_proxy();
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(reqwest::Proxy::https(proxy.clone()).map_err(HubSetupError::Client)?);
+    }
+    builder.build().map_err(HubSetupError::Client)
 }
 
 /// Reads the start of a body whose loss is no matter.

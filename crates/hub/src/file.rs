@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use types::{Commit, ManifestFile, RepoName};
 use url::Url;
 
+pub(crate) use self::check::{Misfit, fit};
 use self::check::{check_description, check_home_tag, check_range};
 use crate::{
     Hub,

@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod error;
 mod file;
+mod folder;
 mod forward;
 mod gguf;
 mod listing;
@@ -34,6 +35,7 @@ pub use error::{
     TransportError, Unreachable, VariantIncomplete, VariantNotFound,
 };
 pub use file::{FileSource, RangeBody};
+pub use folder::{BucketKeys, Folder, FolderBody, FolderError, FolderFile, FolderOptions, FolderPlace};
 pub use forward::{Elsewhere, ForwardRequest, Forwarded};
 pub use model::ResolvedModel;
 pub use options::{HubLimits, HubOptions, TokenOverHttp};

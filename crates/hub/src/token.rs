@@ -53,6 +53,13 @@ impl From<Option<&Redacted<String>>> for LiveToken {
     }
 }
 
+impl From<Option<Redacted<String>>> for LiveToken {
+    /// Makes a token that is never replaced.
+    fn from(token: Option<Redacted<String>>) -> Self {
+        TokenHolder::new(token).token()
+    }
+}
+
 impl From<&LiveToken> for LiveToken {
     fn from(token: &LiveToken) -> Self {
         token.clone()

@@ -23,4 +23,6 @@ pub use error::{
 pub use options::TransferOptions;
 pub use progress::{FetchProgress, FetchState, FileProgress};
 pub use service::{FetchHandle, FetchReport, FetchRequest, Transfer, TransferService};
-pub use source::{HubSource, Source, SourceBytes, SourceError, SourceFile, SourceList, SourceUse};
+pub use source::{
+    FolderSource, HubSource, Source, SourceBytes, SourceError, SourceFile, SourceList, SourceUse,
+};

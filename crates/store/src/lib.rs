@@ -9,11 +9,13 @@ mod error;
 mod flight;
 mod hash;
 mod history;
+mod import;
 mod index;
 mod journal;
 mod keep;
 mod layout;
 mod lines;
+mod linked;
 mod model;
 mod notes;
 mod open;
@@ -41,6 +43,11 @@ pub use error::{
 pub use flight::BlobWaiter;
 pub use hash::git_blob_id;
 pub use history::{Departure, DepartureCause, EvictionReason};
+pub use import::{
+    CacheUnreadable, FileFlaw, FileProblem, ImportBytes, ImportEnd, ImportError, ImportMode, ImportObserver,
+    ImportProgress, ImportReport, ImportRequest, ImportedSnapshot, InsideStore, LeftOut, LinkAcross, NoCache,
+    Skipped, SnapshotOutcome,
+};
 pub use model::{FileVerdict, Removed, StoredModel, VerifiedFile, VerifyReport};
 pub use notes::{Arrival, Pin, PinnedBy, Provenance, SourceShare, Use};
 pub use options::{EXTENT_BYTES_DEFAULT, ExtentBytes, ExtentBytesRefused, StoreOptions};

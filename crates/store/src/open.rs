@@ -16,6 +16,7 @@ use crate::{
     history::History,
     index::Index,
     layout::{FORMAT, Layout, NOTES_SUFFIX, PartialOwner, first_byte},
+    linked::LinkedBlobs,
     model::{RECORD_BYTES_MAX, decode_record},
     notes::{self, NotesTable},
     partial::{self, remove_if_there},
@@ -59,6 +60,7 @@ pub(crate) fn open(
     let verified = Verified::read(&disk, &layout.verified(), |digest| index.blob(digest).is_some());
     let path = layout.history();
     let history = History::open(&disk, &path).map_err(|error| DiskTrouble::new("reading", path, error))?;
+    let linked = LinkedBlobs::open(&disk, layout.root(), |digest| index.blob(digest).is_some())?;
     let views = ViewTable::new(view::find(&disk, &layout)?);
     let inner = Inner {
         disk,
@@ -77,6 +79,7 @@ pub(crate) fn open(
         reservations: Mutex::default(),
         notes: Mutex::new(notes),
         verified: Mutex::new(verified),
+        linked,
         views,
         counters: Counters::default(),
         next_scratch: AtomicU64::new(0),

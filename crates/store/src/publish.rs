@@ -25,7 +25,7 @@ use crate::{
 
 /// Up to so many files or folders are synced one by one, more by one sync of the file system. One costs 0.3 to 0.5 ms
 /// here, the other 3 to 50 ms (DESIGN.md, "Write order"), and it also waits for what others wrote.
-const SINGLE_SYNCS_MAX: usize = 16;
+pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
 
 /// A blob that is here, verified and durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,11 @@ pub struct SmallBatch {
 }
 
 /// Verified bytes that wait under another name.
-struct Verified {
-    digest: Digest,
-    size: u64,
-    path: PathBuf,
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) path: PathBuf,
 }
 
 impl Inner {
@@ -142,7 +143,7 @@ impl Inner {
     /// Who brought them is on record before they are here: that is true in any case, and a disk that has no room for
     /// the line then says so while the partial file still stands. What did get its name is announced even when
     /// something failed after that: it is verified, and a model's record makes its name durable once more.
-    fn publish_all(&self, files: &[Verified], supplier: &Supplier) -> Result<(), DiskTrouble> {
+    pub(crate) fn publish_all(&self, files: &[Verified], supplier: &Supplier) -> Result<(), DiskTrouble> {
         let mut publication = self.publication();
         let files: Vec<(&Verified, Placement)> = {
             let index = self.index();

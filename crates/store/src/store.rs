@@ -15,13 +15,15 @@ use bytes::Bytes;
 use types::{Digest, Manifest, ManifestFile, ModelKey};
 
 use crate::{
-    BlobWaiter, BlobWriter, ClaimError, DepartureCause, DiskTrouble, ExtentBytes, OpenStoreError,
-    PublishModelError, PublishSmallError, RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel,
-    Supplier, VerifyModelError, VerifyReport, ViewError, ViewId, ViewLease, ViewSpec,
+    BlobWaiter, BlobWriter, ClaimError, DepartureCause, DiskTrouble, ExtentBytes, ImportError,
+    ImportObserver, ImportReport, ImportRequest, OpenStoreError, PublishModelError, PublishSmallError,
+    RemoveModelError, Removed, SmallBatch, StoreOptions, StoredModel, Supplier, VerifyModelError,
+    VerifyReport, ViewError, ViewId, ViewLease, ViewSpec,
     flight::{FlightGuard, FlightKey, Flights},
     history::History,
     index::{Index, PartialProgress},
     layout::{Layout, PartialOwner},
+    linked::LinkedBlobs,
     notes::NotesTable,
     partial::{Partial, PartialPaths},
     room::Reservations,
@@ -193,6 +195,25 @@ impl Store {
         self.0.verify_model(key)
     }
 
+    /// Takes over an existing Hugging Face cache, every file verified. What is here already is not read. Running it again
+    /// goes on where it ended, also after a crash.
+    ///
+    /// # Errors
+    /// [`ImportError`] by condition; what is wrong with single snapshots stands in the report.
+    pub fn import(
+        &self,
+        request: &ImportRequest,
+        observer: &mut ImportObserver<'_>,
+    ) -> Result<ImportReport, ImportError> {
+        crate::import::run(self, request, observer)
+    }
+
+    /// Returns the blobs that were linked from a cache: their owner can still write them by another name, so they are
+    /// checked more often.
+    pub fn linked(&self) -> BTreeSet<Digest> {
+        self.0.linked.all()
+    }
+
     /// Returns what the store takes on the disk.
     ///
     /// # Errors
@@ -266,6 +287,8 @@ pub(crate) struct Inner {
     pub(crate) reservations: Mutex<Reservations>,
     pub(crate) notes: Mutex<NotesTable>,
     pub(crate) verified: Mutex<Verified>,
+    /// Blobs with names outside of the store.
+    pub(crate) linked: LinkedBlobs,
     pub(crate) views: ViewTable,
     pub(crate) counters: Counters,
     pub(crate) next_scratch: AtomicU64,

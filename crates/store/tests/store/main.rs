@@ -5,6 +5,8 @@ mod concurrency;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod lifecycle;

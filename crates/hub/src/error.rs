@@ -1,17 +1,22 @@
 //! What each operation of the hub client can fail with, as a sum of conditions, and what a caller may do about it.
 
 mod conditions;
+mod selecting;
 
 use std::time::Duration;
 
-use types::{ErrorCode, Fault, ManifestError};
+use types::{ErrorCode, Fault};
 
 pub use conditions::{
-    AnswerInvalid, BodyLong, BodyShort, ConnectionLost, DigestInvalid, FileChanged, FileNotFound,
-    LinkRefused, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate, PathRefused, RangesUnsupported,
+    AnswerInvalid, BodyLong, BodyShort, ConnectionLost, DigestInvalid, DocumentChanged, FileChanged,
+    FileNotFound, LinkRefused, ListingTooLarge, PageElsewhere, PathDuplicate, PathRefused, RangesUnsupported,
     RateLimited, RedirectRefused, Refused, RepoDisabled, RepoGatedNoToken, RepoGatedNotGranted, RepoNotFound,
     RepoNotFoundOrPrivate, RevisionNotFound, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong,
-    TransportError, Unreachable, VariantIncomplete, VariantNotFound,
+    TransportError, Unreachable,
+};
+pub use selecting::{
+    AvailableVariant, DocumentInvalid, IndexInvalid, IndexPathMissing, IndexPathRefused, NoFiles,
+    SelectError, SelectionEmpty, VariantIncomplete, VariantNotFound, VariantWithPatterns, WeightsPickled,
 };
 
 /// Whether trying again may help.
@@ -172,35 +177,6 @@ impl ListError {
     }
 }
 
-/// What choosing files from a listing can fail with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-#[expect(missing_docs, reason = "each variant holds the condition of its name, which is documented there")]
-pub enum SelectError {
-    VariantNotFound(#[from] VariantNotFound),
-    VariantIncomplete(#[from] VariantIncomplete),
-    NoFiles(#[from] NoFiles),
-    Files(#[from] ManifestError),
-}
-
-impl SelectError {
-    /// Returns the error as a person sees it.
-    pub fn fault(&self) -> Fault {
-        let fault = |code| Fault::from_error(code, self);
-        match self {
-            Self::VariantNotFound(error) if error.available.is_empty() => fault(ErrorCode::VariantNotFound)
-                .with_hint("leave the variant out: the repository has no GGUF quantisations to choose from"),
-            Self::VariantNotFound(error) => fault(ErrorCode::VariantNotFound)
-                .with_hint(format!("choose one of: {}", error.available.join(", "))),
-            Self::VariantIncomplete(_) => {
-                fault(ErrorCode::VariantNotFound).with_hint("choose another variant")
-            }
-            Self::NoFiles(_) => fault(ErrorCode::FileNotFound).with_hint("choose another revision"),
-            Self::Files(_) => fault(ErrorCode::HubAnswerInvalid),
-        }
-    }
-}
-
 /// What reading a range of a file can fail with.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -248,6 +224,8 @@ impl ReadError {
 pub enum ResolveModelError {
     Hub(#[from] HubError),
     List(#[from] ListError),
+    Read(#[from] ReadError),
+    DocumentChanged(#[from] DocumentChanged),
     Select(#[from] SelectError),
 }
 
@@ -257,6 +235,9 @@ impl ResolveModelError {
         match self {
             Self::Hub(error) => error.fault(),
             Self::List(error) => error.fault(),
+            Self::Read(error) => error.fault(),
+            Self::DocumentChanged(_) => Fault::from_error(ErrorCode::ContentMismatch, self)
+                .with_hint("resolve the model again; if it stays so, do not trust this hub"),
             Self::Select(error) => error.fault(),
         }
     }

@@ -11,7 +11,6 @@ mod error;
 mod file;
 mod folder;
 mod forward;
-mod gguf;
 mod listing;
 mod model;
 mod options;
@@ -27,20 +26,22 @@ pub use access::weight_file;
 pub use address::file_target;
 pub use client::Hub;
 pub use error::{
-    AnswerInvalid, BodyLong, BodyShort, ConnectionLost, DigestInvalid, FileChanged, FileNotFound, HubError,
-    HubSetupError, LinkRefused, ListError, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate,
+    AnswerInvalid, AvailableVariant, BodyLong, BodyShort, ConnectionLost, DigestInvalid, DocumentChanged,
+    DocumentInvalid, FileChanged, FileNotFound, HubError, HubSetupError, IndexInvalid, IndexPathMissing,
+    IndexPathRefused, LinkRefused, ListError, ListingTooLarge, NoFiles, PageElsewhere, PathDuplicate,
     PathRefused, RangesUnsupported, RateLimited, ReadError, RedirectRefused, Refused, RepoDisabled,
     RepoGatedNoToken, RepoGatedNotGranted, RepoNotFound, RepoNotFoundOrPrivate, ResolveModelError, Retry,
-    RevisionNotFound, SelectError, ServerError, Stalled, TokenInsecure, TokenScope, TokenWrong,
-    TransportError, Unreachable, VariantIncomplete, VariantNotFound,
+    RevisionNotFound, SelectError, SelectionEmpty, ServerError, Stalled, TokenInsecure, TokenScope,
+    TokenWrong, TransportError, Unreachable, VariantIncomplete, VariantNotFound, VariantWithPatterns,
+    WeightsPickled,
 };
 pub use file::{FileSource, RangeBody};
 pub use folder::{BucketKeys, Folder, FolderBody, FolderError, FolderFile, FolderOptions, FolderPlace};
 pub use forward::{Elsewhere, ForwardRequest, Forwarded};
-pub use model::ResolvedModel;
+pub use model::{OfferedModel, ResolvedModel};
 pub use options::{HubLimits, HubOptions, TokenOverHttp};
 pub use reqwest::Body as ForwardBody;
 pub use resolve::{Resolved, Visibility};
 pub use route::{Ask, RepoRoute, Route};
-pub use selection::{LeftOut, Selected, Selection, select};
+pub use selection::{Documents, Offer, RepoKind, Selected, Survey, documents_wanted, select};
 pub use token::{LiveToken, TokenHolder};

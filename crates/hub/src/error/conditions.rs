@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use types::{HubName, RepoName, RepoPath, Revision, Variant};
+use types::{HubName, RepoName, RepoPath, Revision};
 
 /// What the transport says, in its innermost words: the layers around them say "error sending request" and no more.
 #[derive(Debug, thiserror::Error)]
@@ -285,40 +285,6 @@ pub struct PageElsewhere {
     pub authority: String,
 }
 
-/// The repository has no such variant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("repository {repo} has no variant {variant}")]
-pub struct VariantNotFound {
-    /// The repository.
-    pub repo: RepoName,
-    /// The variant asked for.
-    pub variant: Variant,
-    /// The variants that it has.
-    pub available: Vec<String>,
-}
-
-/// A variant lacks some of its parts.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("variant {variant} of repository {repo} is incomplete: part {part} of {parts} is missing")]
-pub struct VariantIncomplete {
-    /// The repository.
-    pub repo: RepoName,
-    /// The variant asked for.
-    pub variant: Variant,
-    /// The first part that is missing, from 1.
-    pub part: u32,
-    /// How many parts it should have.
-    pub parts: u32,
-}
-
-/// The repository holds no files.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("repository {repo} holds no files")]
-pub struct NoFiles {
-    /// The repository.
-    pub repo: RepoName,
-}
-
 /// A file is not, or is no longer, what the listing said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("hub {hub} serves {path} differently from how it listed it: {what}")]
@@ -329,6 +295,16 @@ pub struct FileChanged {
     pub path: RepoPath,
     /// What differs.
     pub what: String,
+}
+
+/// A small file that says which others belong together is not what the listing vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("hub {hub} serves {path} with other bytes than it listed")]
+pub struct DocumentChanged {
+    /// The hub.
+    pub hub: HubName,
+    /// The file.
+    pub path: RepoPath,
 }
 
 /// A server sends whole files only.

@@ -40,8 +40,6 @@ pub enum Access {
 pub enum Advice {
     /// They are read once, in order.
     Sequential,
-    /// They are read soon: the system may bring them into memory meanwhile.
-    WillNeed,
     /// They are not read for a while: memory that holds them may be used for others.
     DontNeed,
 }
@@ -236,6 +234,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Tells the system what a range is needed for next. A disk without such a call ignores it.
     fn advise(&self, _advice: Advice, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Returns whether the byte at an offset is in memory, so that reading it would not touch the disk. `false` where the
+    /// system can't tell.
+    fn is_cached(&self, _offset: u64) -> io::Result<bool> {
+        Ok(false)
     }
 }
 

@@ -15,7 +15,7 @@ mod layout;
 mod listing;
 mod report;
 mod scan;
-mod whole;
+pub(crate) mod whole;
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -31,6 +31,7 @@ mod strays;
 mod suppliers;
 mod trust;
 mod view;
+mod warm;
 mod writer;
 
 pub use error::{
@@ -60,4 +61,5 @@ pub use store::{Claim, DiskUsage, Missing, Store, StoreCounters};
 pub use strays::{STRAY_AGE_MAX, Swept};
 pub use trust::{HubStanding, Supplier, satisfies};
 pub use view::{ParseViewIdError, ViewId, ViewLease, ViewSpec};
+pub use warm::{WarmEnd, Warmed};
 pub use writer::{BlobWriter, ExtentIndex, ExtentWriter, ReorderBudget};

@@ -151,7 +151,8 @@ impl Inner {
                 verified_at: verified.at(digest, blob).unwrap_or(Timestamp::EPOCH),
             })
             .filter(|target| {
-                let period = if linked.contains(&target.digest) { SCRUB_PERIOD_LINKED } else { SCRUB_PERIOD };
+                let is_linked = linked.contains(&target.digest) || self.linked.contains(&target.digest);
+                let period = if is_linked { SCRUB_PERIOD_LINKED } else { SCRUB_PERIOD };
                 now.since(target.verified_at) >= period
             })
             .collect();

@@ -127,7 +127,7 @@ impl Inner {
                 digest: *digest,
                 bytes: ByteSize(*size),
                 named_by: names.get(digest).copied().unwrap_or(0),
-                held_elsewhere: is_linked && self.has_other_names(digest),
+                held_elsewhere: (is_linked || self.linked.contains(digest)) && self.has_other_names(digest),
             });
             let blobs = blobs.collect();
             let verified_at =

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, OFlags},
+    io::Errno,
+};
 
 use super::{
     Access, Advice, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, FileMeta, FolderEntry, ForeignFolder,
@@ -99,7 +102,7 @@ impl Disk for RealDisk {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(DiskLock::new(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -145,7 +148,7 @@ impl DiskFile for RealFile {
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             // A file system without preallocation still stores the file; only the early refusal is lost.
-            Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP) => self.0.set_len(len),
             Err(error) => Err(error.into()),
         }
     }
@@ -169,13 +172,22 @@ impl DiskFile for RealFile {
     fn advise(&self, advice: Advice, offset: u64, len: u64) -> io::Result<()> {
         advise(&self.0, advice, offset, len)
     }
+
+    fn is_cached(&self, offset: u64) -> io::Result<bool> {
+        let mut byte = [0];
+        let wanted = &mut [io::IoSliceMut::new(&mut byte)];
+        match rustix::io::preadv2(&self.0, wanted, offset, rustix::io::ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == 1),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 pub(super) fn advise(file: &File, advice: Advice, offset: u64, len: u64) -> io::Result<()> {
     let Some(len) = std::num::NonZeroU64::new(len) else { return Ok(()) };
     let advice = match advice {
         Advice::Sequential => rustix::fs::Advice::Sequential,
-        Advice::WillNeed => rustix::fs::Advice::WillNeed,
         Advice::DontNeed => rustix::fs::Advice::DontNeed,
     };
     Ok(rustix::fs::fadvise(file, offset, Some(len), advice)?)

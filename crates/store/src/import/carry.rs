@@ -21,7 +21,7 @@ use super::{
     scan::{Found, FoundFile, scan},
     whole,
 };
-use crate::{DiskTrouble, PublishModelError, Store, hash::ContentHasher};
+use crate::{Arrival, DiskTrouble, Provenance, PublishModelError, Store, hash::ContentHasher};
 
 mod bring;
 
@@ -81,6 +81,9 @@ enum Clones {
 struct Waiting {
     manifest: Manifest,
     snapshot: ImportedSnapshot,
+    /// Bytes that were brought for it.
+    bytes: ByteSize,
+    millis: u64,
 }
 
 /// One import under way.
@@ -127,6 +130,7 @@ impl<'a, 'o> Carrier<'a, 'o> {
     pub(super) fn snapshot(&mut self, place: &SnapshotPlace) -> Result<(), Stop> {
         self.progress.snapshot = Some(place.name());
         self.tell()?;
+        let (begun_at, brought_before) = (self.store.inner().clock.now(), self.bytes.brought());
         let mut found = scan(self.cache, place);
         if self.request.mode == ImportMode::Link {
             refuse_what_is_not_ours(&mut found);
@@ -137,7 +141,10 @@ impl<'a, 'o> Carrier<'a, 'o> {
             self.progress.bytes_done += snapshot.bytes;
             snapshot.outcome = SnapshotOutcome::Refused { reason };
         } else if let Some(manifest) = self.files(place, &found, &mut snapshot)? {
-            self.waiting.push(Waiting { manifest, snapshot });
+            let millis = self.store.inner().clock.now().since(begun_at).as_millis();
+            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+            let bytes = ByteSize(self.bytes.brought() - brought_before);
+            self.waiting.push(Waiting { manifest, snapshot, bytes, millis });
             return self.settle();
         }
         self.done.push(snapshot);
@@ -172,7 +179,7 @@ impl<'a, 'o> Carrier<'a, 'o> {
     /// Publishes the batch, then every model that waited for it.
     fn publish(&mut self) -> Result<(), Stop> {
         self.batch.publish(self.store.inner(), &self.request.supplier)?;
-        for Waiting { manifest, mut snapshot } in std::mem::take(&mut self.waiting) {
+        for Waiting { manifest, mut snapshot, bytes, millis } in std::mem::take(&mut self.waiting) {
             let key = manifest.key().clone();
             let published = if self.store.get(&key).is_some() {
                 Ok(SnapshotOutcome::AlreadyHere(key))
@@ -182,7 +189,10 @@ impl<'a, 'o> Carrier<'a, 'o> {
                     .map(|_| SnapshotOutcome::Imported(key))
             };
             match published {
-                Ok(outcome) => snapshot.outcome = outcome,
+                Ok(outcome) => {
+                    self.note_arrival(&outcome, bytes, millis);
+                    snapshot.outcome = outcome;
+                }
                 // Somebody removed it in between.
                 Err(PublishModelError::Missing(missing)) => {
                     note(&mut snapshot, missing.first.to_string(), FileProblem::Missing);
@@ -192,6 +202,28 @@ impl<'a, 'o> Carrier<'a, 'o> {
             self.done.push(snapshot);
         }
         Ok(())
+    }
+
+    /// Notes how a model came, unless that is known. For people who ask; the import goes on without.
+    fn note_arrival(&self, outcome: &SnapshotOutcome, bytes: ByteSize, millis: u64) {
+        let (SnapshotOutcome::Imported(key) | SnapshotOutcome::AlreadyHere(key)) = outcome else { return };
+        if self.store.inner().notes().get(key).provenance.is_some() {
+            return;
+        }
+        let from = self.request.folder.display().to_string();
+        let provenance = Provenance {
+            arrival: match self.request.mode {
+                ImportMode::Copy => Arrival::Imported { from },
+                ImportMode::Link => Arrival::Linked { from },
+            },
+            arrived_at: self.store.inner().clock.now(),
+            bytes,
+            millis,
+            supplier: self.request.supplier.clone(),
+        };
+        if let Err(error) = self.store.note_provenance(key, provenance) {
+            tracing::warn!(model = %key, %error, "how a model came is not on record");
+        }
     }
 
     /// Brings the files of a snapshot. Returns what makes it a model, unless something is missing.

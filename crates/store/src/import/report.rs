@@ -44,6 +44,13 @@ pub struct ImportBytes {
     pub already_here: ByteSize,
 }
 
+impl ImportBytes {
+    /// Returns the bytes that were not in the store before.
+    pub(super) const fn brought(&self) -> u64 {
+        self.linked.bytes() + self.cloned.bytes() + self.copied.bytes()
+    }
+}
+
 /// What came of one snapshot of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedSnapshot {

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use types::RepoPath;
 
 /// Indexes of the largest models hold about 5 MB; larger ones are not looked into.
-pub(super) const INDEX_BYTES_MAX: u64 = 100 * 1024 * 1024;
+pub(crate) const INDEX_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// The name of an index ends so.
-pub(super) const INDEX_SUFFIX: &str = ".index.json";
+pub(crate) const INDEX_SUFFIX: &str = ".index.json";
 /// Shards of one file. The most that was seen is a few hundred.
 const SHARDS_MAX: u32 = 10_000;
 
@@ -20,7 +20,7 @@ struct Index {
 }
 
 /// Returns the files that an index names, as paths of the repository; nothing when it is no index.
-pub(super) fn named_by_index(path: &RepoPath, bytes: &[u8]) -> BTreeSet<String> {
+pub(crate) fn named_by_index(path: &RepoPath, bytes: &[u8]) -> BTreeSet<String> {
     let Ok(index) = serde_json::from_slice::<Index>(bytes) else { return BTreeSet::new() };
     let folder = path.as_str().strip_suffix(path.file_name()).unwrap_or_default();
     index.weight_map.into_values().map(|name| format!("{folder}{name}")).collect()

@@ -20,3 +20,5 @@ mod rights;
 mod room;
 #[cfg(test)]
 mod view_tree;
+#[cfg(test)]
+mod warm;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::pool::{self, Algorithm};
 
-const SEEDS: u32 = 100;
+const SEEDS: u32 = 60;
 const REPO: &str = "models--Acme--Tiny";
 
 fn make_cache(disk: &Arc<dyn Disk>) -> Maker {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::pool::{self, Algorithm};
 
-const CASES: u32 = 60;
+const CASES: u32 = 40;
 const REPO: &str = "models--Acme--Tiny";
 const CANARY: &[u8] = b"nobody may have this";
 

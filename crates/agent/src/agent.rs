@@ -6,6 +6,8 @@
 //!            ├ relay sweep ─── jobs that nobody took on
 //!            ├ spool ───────── the files of results
 //!            ├ journal ─────── the records of workers
+//!            ├ keeper ──────── room for models, eviction, notes
+//!            ├ scrub ───────── bytes at rest, verified slowly
 //!            └ transfer ────── the bytes of models
 //! ```
 
@@ -16,9 +18,9 @@ use std::{
 };
 
 use api::{JobEventKind, Observed};
-use base::TaskScope;
+use base::{ByteSize, TaskScope};
 use runtime::{Adopted, Driver};
-use store::{Store, StoreOptions, ViewSpec};
+use store::{RoomLimits, Store, StoreOptions, ViewSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use transfer::{Transfer, TransferOptions, TransferService};
@@ -28,6 +30,7 @@ use crate::{
     OpenAgentError,
     host::{Command, Ears, Host, HostParts, Slot, disk_use, views},
     identity::Identity,
+    keep::{Keeper, scrub},
     models::Models,
     options::{AgentOptions, Surroundings},
     outbox::{Outbox, parse_event},
@@ -147,9 +150,20 @@ impl Agent {
             observed: observed.subscribe(),
             status,
         };
+        let usage = disk_use(store.clone()).await;
+        let disk_total = ByteSize(usage.disk.total);
+        let limits = RoomLimits {
+            cache_bytes_max: options.capacity.cache_bytes_max,
+            disk_free_min: options
+                .limits
+                .disk_free_min
+                .unwrap_or_else(|| RoomLimits::default_disk_free_min(disk_total)),
+        };
+        let keeper = Keeper::new(store.clone(), starter.clock.clone(), limits, options.limits.scrub);
         let parts = HostParts {
-            usage: disk_use(store.clone()).await,
-            models: Models::new(store.clone(), transfer),
+            usage,
+            models: Models::new(store.clone(), transfer, keeper.clone()),
+            keeper,
             oracle: Oracle::new(store, driver),
             starter,
             outbox,
@@ -178,6 +192,8 @@ impl Agent {
         let mut tasks = TaskScope::new(&token);
         let relay = parts.starter.relay.clone();
         tasks.spawn("relay sweep", relay.sweep(tasks.token()));
+        tasks.spawn("keeper", parts.keeper.clone().run(tasks.token()));
+        tasks.spawn("scrub", scrub(parts.keeper.clone(), tasks.token()));
         tasks.spawn("transfer", transfer.run(tasks.token()));
         tasks.spawn("journal", keep_journal(journal, records, tasks.token()));
         // The host first: what it publishes before it runs is what the server hears first.

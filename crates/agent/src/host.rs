@@ -9,6 +9,7 @@ mod slot;
 mod work;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -25,6 +26,7 @@ use types::{Digest, Fault, HostCapacity, ModelKey, SecretRef, WorkerId};
 use crate::{
     converge::{self, Action, Present},
     identity::Identity,
+    keep::{Keeper, Wishes},
     models::{FetchEnd, Models},
     options::AgentLimits,
     outbox::Outbox,
@@ -73,6 +75,7 @@ pub(crate) struct HostParts {
     pub(crate) usage: HostReport,
     pub(crate) starter: Starter,
     pub(crate) models: Models,
+    pub(crate) keeper: Keeper,
     pub(crate) oracle: Oracle,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -223,6 +226,13 @@ impl Host {
         let Some(desired) = &self.desired else { return self.close_when_done() };
         let nothing = Desired::default();
         let desired = if self.is_closing { &nothing } else { desired };
+        self.keep(desired);
+        let repairs = self.parts.models.repairs(&desired.models);
+        let mut desired = Cow::Borrowed(desired);
+        if !repairs.is_empty() && !self.is_closing {
+            desired.to_mut().models.extend(repairs);
+        }
+        let desired = &*desired;
         let secrets: BTreeSet<SecretRef> = self.secrets.keys().cloned().collect();
         let relay = &self.parts.starter.relay;
         let workers = &self.parts.workers;
@@ -239,6 +249,14 @@ impl Host {
             self.carry_out(action);
         }
         self.close_when_done();
+    }
+
+    /// Tells the keeper what must not go: what is desired, what workers of any state see, what is being brought.
+    fn keep(&self, desired: &Desired) {
+        let models = desired.models.iter().map(|model| model.manifest.key());
+        let views = desired.workers.iter().flat_map(|worker| &worker.views).map(|view| &view.key);
+        let wanted = models.chain(views).chain(self.parts.models.coming()).cloned().collect();
+        self.parts.keeper.wish(Wishes { wanted, copies: BTreeMap::new() });
     }
 
     fn carry_out(&mut self, action: Action) {

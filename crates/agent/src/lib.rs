@@ -8,6 +8,7 @@ mod error;
 mod folders;
 mod host;
 mod identity;
+mod keep;
 mod models;
 mod options;
 mod outbox;
@@ -20,6 +21,7 @@ mod uplink;
 
 pub use agent::{Agent, AgentHandle, AgentStatus};
 pub use error::OpenAgentError;
+pub use keep::ScrubPace;
 pub use options::{AgentLimits, AgentOptions, Connect, Connecting, Connection, Surroundings, UnixConnect};
 pub use relay::{RelayCounts, RelayLimits};
 pub use uplink::LinkStatus;

@@ -4,21 +4,21 @@
 //! fetches: dropping one gives the fetch up.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use api::{DesiredModel, FetchProgress, ModelReport, ModelState};
 use base::{Backoff, Redacted, Timestamp};
 use hub::{Hub, HubOptions};
-use store::{HubStanding, Store, Supplier};
+use store::{Arrival, HubStanding, Provenance, SourceShare, Store, StoredModel, Supplier};
 use tokio::sync::watch;
-use transfer::{FetchError, FetchReport, FetchRequest, FetchState, HubSource, SourceList, Transfer};
+use transfer::{FetchReport, FetchRequest, FetchState, HubSource, SourceList, Transfer};
 use types::{Fault, HubName, Manifest, ModelKey};
 use url::Url;
 
-use crate::converge::ModelStanding;
+use crate::{converge::ModelStanding, keep::Keeper};
 
 /// Between tries of a fetch that failed for good. The transfer itself has been patient for two minutes by then; a
 /// person may be mending something, and should not wait long for the next try.
@@ -26,14 +26,15 @@ const REFETCH: Backoff = Backoff { first: Duration::from_secs(2), longest: Durat
 /// Hubs that are talked to; each has a pool of connections. Endpoints name few.
 const HUBS_MAX: usize = 64;
 
-/// A fetch that came to its end.
-pub(crate) type FetchEnd = Result<FetchReport, FetchError>;
+/// A fetch that came to its end, or for which there was no room.
+pub(crate) type FetchEnd = Result<FetchReport, Fault>;
 
 /// The models of this host.
 #[derive(Debug)]
 pub(crate) struct Models {
     store: Store,
     transfer: Transfer,
+    keeper: Keeper,
     hubs: HashMap<(HubName, Url), Hub>,
     fetches: BTreeMap<ModelKey, Fetch>,
     fetched: BTreeMap<ModelKey, Fetched>,
@@ -41,8 +42,17 @@ pub(crate) struct Models {
 
 #[derive(Debug)]
 enum Fetch {
-    Running { started_at: Timestamp, failures: u32, progress: watch::Receiver<transfer::FetchProgress> },
-    Failed { fault: Fault, failures: u32, retry_at: Timestamp },
+    Running {
+        started_at: Timestamp,
+        failures: u32,
+        /// Set once there is room and bytes are on their way.
+        progress: Arc<OnceLock<watch::Receiver<transfer::FetchProgress>>>,
+    },
+    Failed {
+        fault: Fault,
+        failures: u32,
+        retry_at: Timestamp,
+    },
 }
 
 /// What is known of a fetch that this agent made.
@@ -54,9 +64,110 @@ pub(crate) struct Fetched {
     millis: u64,
 }
 
+/// A fetch that is to be run: room first, then bytes.
+#[derive(Debug)]
+pub(crate) struct Bringing {
+    store: Store,
+    transfer: Transfer,
+    keeper: Keeper,
+    request: FetchRequest,
+    hub_endpoint: Url,
+    progress: Arc<OnceLock<watch::Receiver<transfer::FetchProgress>>>,
+}
+
+impl Bringing {
+    /// Brings the model, and notes how it came.
+    ///
+    /// # Errors
+    /// The fault that the model is reported with.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the fetch up; what it brought stays.
+    pub(crate) async fn run(self) -> FetchEnd {
+        let Self { store, transfer, keeper, request, hub_endpoint, progress } = self;
+        let (manifest, supplier) = (Arc::clone(&request.manifest), request.supplier.clone());
+        let reservation = {
+            let (manifest, supplier) = (Arc::clone(&manifest), supplier.clone());
+            blocking(move || keeper.room_for(&manifest, &supplier)).await?
+        };
+        let fetch = transfer.fetch(request);
+        // Nobody else sets it.
+        let _ = progress.set(fetch.progress());
+        let report = fetch.join().await.map_err(|error| error.fault())?;
+        drop(reservation);
+        let noted = report.clone();
+        blocking(move || note_provenance(&store, &manifest, supplier, &hub_endpoint, &noted)).await;
+        Ok(report)
+    }
+}
+
+/// Notes how a model came, unless that is known: a repair does not change where a model is from.
+fn note_provenance(
+    store: &Store,
+    manifest: &Manifest,
+    supplier: Supplier,
+    hub_endpoint: &Url,
+    report: &FetchReport,
+) {
+    let key = manifest.key();
+    let (Some(model), None) = (store.get(key), store.provenance(key)) else { return };
+    let sources = report.sources.iter().filter(|source| source.bytes.bytes() > 0).map(|source| SourceShare {
+        source: source.name.clone(),
+        bytes: source.bytes,
+        bytes_per_second: source.rate_bytes_per_second,
+    });
+    let provenance = Provenance {
+        arrival: Arrival::Fetched { hub_endpoint: hub_endpoint.to_string(), sources: sources.collect() },
+        arrived_at: model.published_at,
+        bytes: report.bytes_fetched,
+        millis: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+        supplier,
+    };
+    if let Err(error) = store.note_provenance(key, provenance) {
+        tracing::warn!(model = %key, reason = %error.fault(), "how a model came could not be noted");
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is being shut down, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 impl Models {
-    pub(crate) fn new(store: Store, transfer: Transfer) -> Self {
-        Self { store, transfer, hubs: HashMap::new(), fetches: BTreeMap::new(), fetched: BTreeMap::new() }
+    pub(crate) fn new(store: Store, transfer: Transfer, keeper: Keeper) -> Self {
+        let (hubs, fetches, fetched) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { store, transfer, keeper, hubs, fetches, fetched }
+    }
+
+    /// Returns models to fetch beyond those that are desired: damaged ones, whose files are brought again from where they
+    /// came, as far as a hub gives them without a token.
+    pub(crate) fn repairs(&self, desired: &[DesiredModel]) -> Vec<DesiredModel> {
+        let desired: BTreeSet<&ModelKey> = desired.iter().map(|model| model.manifest.key()).collect();
+        let damaged = self.store.damaged();
+        let others = damaged.iter().filter(|model| !desired.contains(model.manifest.key()));
+        others.filter_map(|model| self.repair(model)).collect()
+    }
+
+    fn repair(&self, model: &StoredModel) -> Option<DesiredModel> {
+        let provenance = self.store.provenance(model.manifest.key())?;
+        let Arrival::Fetched { hub_endpoint, .. } = &provenance.arrival else { return None };
+        Some(DesiredModel {
+            manifest: model.manifest.clone(),
+            hub_endpoint: hub_endpoint.parse().ok()?,
+            hub_trusted: provenance.supplier.standing == HubStanding::Trusted,
+            tenant: provenance.supplier.tenant,
+            token: None,
+        })
+    }
+
+    /// Returns the models that are being brought.
+    pub(crate) fn coming(&self) -> impl Iterator<Item = &ModelKey> {
+        let running = self.fetches.iter().filter(|(_, fetch)| matches!(fetch, Fetch::Running { .. }));
+        running.map(|(key, _)| key)
     }
 
     /// Returns where each model stands. A desired one that only another tenant may have is not ready: it is fetched
@@ -95,7 +206,7 @@ impl Models {
         wanting.all(|model| self.store.holds(key, &supplier(model)))
     }
 
-    /// Begins a fetch. The handle is to be joined by a task of the caller's; dropping it gives the fetch up.
+    /// Begins a fetch: what it gives is to be run by a task of the caller's.
     ///
     /// # Errors
     /// When the hub's address can't be used; the model then counts as failed.
@@ -104,7 +215,7 @@ impl Models {
         model: &DesiredModel,
         token: Option<Redacted<String>>,
         now: Timestamp,
-    ) -> Option<transfer::FetchHandle> {
+    ) -> Option<Bringing> {
         let key = model.manifest.key();
         let failures = match self.fetches.get(key) {
             Some(Fetch::Failed { failures, .. } | Fetch::Running { failures, .. }) => *failures,
@@ -117,14 +228,22 @@ impl Models {
                 return None;
             }
         };
-        let handle = self.transfer.fetch(FetchRequest {
+        let request = FetchRequest {
             manifest: Arc::new(model.manifest.clone()),
             sources: SourceList::one(Arc::new(HubSource::new(hub, key.repo.name.clone(), key.commit, token))),
             supplier: supplier(model),
-        });
-        let running = Fetch::Running { started_at: now, failures, progress: handle.progress() };
+        };
+        let progress = Arc::new(OnceLock::new());
+        let running = Fetch::Running { started_at: now, failures, progress: Arc::clone(&progress) };
         self.fetches.insert(key.clone(), running);
-        Some(handle)
+        Some(Bringing {
+            store: self.store.clone(),
+            transfer: self.transfer.clone(),
+            keeper: self.keeper.clone(),
+            request,
+            hub_endpoint: model.hub_endpoint.clone(),
+            progress,
+        })
     }
 
     /// Forgets a fetch that was given up.
@@ -142,7 +261,7 @@ impl Models {
                 tracing::info!(model = %key, bytes, millis, "fetched");
                 self.fetched.insert(key.clone(), Fetched { started_at, ended_at: now, bytes, millis });
             }
-            Err(error) => self.failed(key, error.fault(), failures, now),
+            Err(fault) => self.failed(key, fault, failures, now),
         }
     }
 
@@ -190,11 +309,14 @@ impl Models {
                     ModelState::Failed { fault: fault.clone(), failures: *failures, retry_at: *retry_at };
                 (state, bytes_here())
             }
-            Some(Fetch::Running { started_at, failures, progress }) => {
-                let progress = progress.borrow().clone();
-                let bytes = progress.bytes_done.bytes();
-                (running_state(&progress, *started_at, *failures), bytes)
-            }
+            Some(Fetch::Running { started_at, failures, progress }) => match progress.get() {
+                Some(progress) => {
+                    let progress = progress.borrow().clone();
+                    let bytes = progress.bytes_done.bytes();
+                    (running_state(&progress, *started_at, *failures), bytes)
+                }
+                None => (ModelState::Pending("room is made for it".to_owned()), bytes_here()),
+            },
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 use types::HostCapacity;
 
-use crate::RelayLimits;
+use crate::{RelayLimits, ScrubPace};
 
 /// How an agent is set up.
 #[derive(Clone, Debug)]
@@ -45,6 +45,10 @@ pub struct AgentLimits {
     pub ended_logs_max: usize,
     /// How long they are kept: as long as the server shows an ended worker.
     pub ended_logs_kept: Duration,
+    /// Bytes of the store's disk that fetches leave free; `None` for what suits the size of the disk.
+    pub disk_free_min: Option<ByteSize>,
+    /// How bytes at rest are verified.
+    pub scrub: ScrubPace,
 }
 
 impl Default for AgentLimits {
@@ -57,6 +61,8 @@ impl Default for AgentLimits {
             folder_bytes_max: ByteSize(1_000_000_000),
             ended_logs_max: 100,
             ended_logs_kept: Duration::from_secs(3600),
+            disk_free_min: None,
+            scrub: ScrubPace::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use types::{Digest, Manifest, ModelKey};
 
 use crate::{
     Admission, Departure, DepartureCause, DiskTrouble, EvictionReason, KeepModelError, Pin, PinnedBy,
-    Provenance, Quarantined, RemoveModelError, Removed, RoomLimits, ScrubTarget, Scrubbing, Shelf, Store,
-    StoredModel, Supplier, Swept, Use, Why,
+    Provenance, Quarantined, RemoveModelError, Removed, RoomLimits, ScrubPeriods, ScrubTarget, Scrubbing,
+    Shelf, Store, StoredModel, Supplier, Swept, Use, Why,
 };
 
 impl Store {
@@ -93,6 +93,11 @@ impl Store {
         self.inner().notes().get(key).pin
     }
 
+    /// Returns how a model came, where that is known.
+    pub fn provenance(&self, key: &ModelKey) -> Option<Provenance> {
+        self.inner().notes().get(key).provenance
+    }
+
     /// Notes how a model came. Durable on return. What was known before is replaced.
     ///
     /// # Errors
@@ -116,8 +121,8 @@ impl Store {
     }
 
     /// Returns at most so many blobs whose verification is due, the least recently verified first.
-    pub fn scrub_due(&self, count_max: usize) -> Vec<ScrubTarget> {
-        self.inner().scrub_due(count_max)
+    pub fn scrub_due(&self, periods: &ScrubPeriods, count_max: usize) -> Vec<ScrubTarget> {
+        self.inner().scrub_due(periods, count_max)
     }
 
     /// Begins the slow verification of a blob.

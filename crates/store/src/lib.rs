@@ -55,7 +55,7 @@ pub use options::{EXTENT_BYTES_DEFAULT, ExtentBytes, ExtentBytesRefused, StoreOp
 pub use publish::{PublishedBlob, SmallBatch};
 pub use quarantine::Quarantined;
 pub use room::{Admission, NeverFits, Reservation, RoomLimits, Shortfall};
-pub use scrub::{SCRUB_PERIOD, SCRUB_PERIOD_LINKED, SCRUB_RATE_BYTES, ScrubStep, ScrubTarget, Scrubbing};
+pub use scrub::{SCRUB_RATE_BYTES, ScrubPeriods, ScrubStep, ScrubTarget, Scrubbing};
 pub use shelf::{BlobFacts, Condition, ModelFacts, Shelf, Why};
 pub use store::{Claim, DiskUsage, Missing, Store, StoreCounters};
 pub use strays::{STRAY_AGE_MAX, Swept};

@@ -47,7 +47,7 @@ pub enum Arrival {
     Fetched {
         /// Where the hub answered.
         hub_endpoint: String,
-        /// What each source gave, the hub and its mirrors by their addresses.
+        /// What each source gave, the hub and its mirrors by their names.
         sources: Vec<SourceShare>,
     },
     /// From a folder, as copies of our own.
@@ -69,6 +69,8 @@ pub struct SourceShare {
     pub source: String,
     /// Bytes that it gave.
     pub bytes: ByteSize,
+    /// Bytes a second, while it was giving.
+    pub bytes_per_second: u64,
 }
 
 impl Provenance {

@@ -12,9 +12,9 @@ use crate::{DiskTrouble, hash::ContentHasher, index::NamedBlob, lines, shelf::is
 
 /// Every blob is verified this often: bytes at rest decay over years, and a monthly scrub is what file systems that check
 /// themselves are usually given.
-pub const SCRUB_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
+const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Blobs that were imported by link are verified this often: whoever owns the other name can write to them.
-pub const SCRUB_PERIOD_LINKED: Duration = Duration::from_secs(7 * 24 * 3600);
+const PERIOD_LINKED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes a second of background verification: one hundredth of what a core hashes, a few hundredths of what a disk
 /// reads, and 41 TB in a period.
 pub const SCRUB_RATE_BYTES: u64 = 16_000_000;
@@ -22,6 +22,21 @@ pub const SCRUB_RATE_BYTES: u64 = 16_000_000;
 const TABLE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The same piece as any verification reads: large enough for a disk to read ahead.
 const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often blobs are verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPeriods {
+    /// Each one.
+    pub ordinary: Duration,
+    /// Those that were imported by link.
+    pub linked: Duration,
+}
+
+impl Default for ScrubPeriods {
+    fn default() -> Self {
+        Self { ordinary: PERIOD, linked: PERIOD_LINKED }
+    }
+}
 
 /// A blob that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +143,7 @@ impl Verified {
 
 impl Inner {
     /// Returns blobs that are due, the least recently verified first.
-    pub(crate) fn scrub_due(&self, count_max: usize) -> Vec<ScrubTarget> {
+    pub(crate) fn scrub_due(&self, periods: &ScrubPeriods, count_max: usize) -> Vec<ScrubTarget> {
         let now = self.clock.now();
         let (named, linked) = {
             let index = self.index();
@@ -152,7 +167,7 @@ impl Inner {
             })
             .filter(|target| {
                 let is_linked = linked.contains(&target.digest) || self.linked.contains(&target.digest);
-                let period = if is_linked { SCRUB_PERIOD_LINKED } else { SCRUB_PERIOD };
+                let period = if is_linked { periods.linked } else { periods.ordinary };
                 now.since(target.verified_at) >= period
             })
             .collect();

@@ -168,6 +168,11 @@ impl Slot {
         &self.waited_for
     }
 
+    /// Returns the models that it holds.
+    pub(crate) fn leased(&self) -> impl Iterator<Item = &ModelKey> {
+        self.leases.iter().map(|lease| &lease.spec().key)
+    }
+
     pub(crate) const fn marks(&self) -> &BTreeMap<StartMark, Timestamp> {
         &self.marks
     }

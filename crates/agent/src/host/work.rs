@@ -1,8 +1,9 @@
 //! What the host does: each deed that takes time is a task that reports back.
 
-use api::{AgentMessage, Question};
+use api::{AgentMessage, DesiredModel, Question};
 use base::Timestamp;
 use runtime::{DriverEvent, RelaySharing};
+use store::Use;
 use tokio_util::sync::CancellationToken;
 use types::{Digest, Fault, ModelKey, StartMark, WorkerId};
 
@@ -17,21 +18,20 @@ use crate::{
 impl Host {
     pub(super) fn fetch(&mut self, key: &ModelKey) {
         let now = self.now();
-        let desired = self
-            .desired
-            .as_ref()
-            .and_then(|desired| desired.models.iter().find(|model| model.manifest.key() == key));
-        let Some(model) = desired else { return };
+        let desired = self.desired.as_ref().map_or(&[][..], |desired| &desired.models);
+        let is_it = |model: &&DesiredModel| model.manifest.key() == key;
+        let repairs = self.parts.models.repairs(desired);
+        let Some(model) = desired.iter().chain(&repairs).find(is_it).cloned() else { return };
         let token = model.token.as_ref().and_then(|token| self.secrets.get(token)).cloned();
-        let Some(fetch) = self.parts.models.begin(model, token, now) else { return };
+        let Some(bringing) = self.parts.models.begin(&model, token, now) else { return };
         let given_up = self.tasks.token().child_token();
         self.fetches.insert(key.clone(), given_up.clone());
         let (events, key) = (self.events.clone(), key.clone());
         self.tasks.spawn("fetch", async move {
             tokio::select! {
-                // Dropping the handle gives the fetch up; what it brought stays.
+                // Dropping the fetch gives it up; what it brought stays.
                 () = given_up.cancelled() => {}
-                end = fetch.join() => drop(events.send(Event::Fetched(key, end)).await),
+                end = bringing.run() => drop(events.send(Event::Fetched(key, end)).await),
             }
         });
     }
@@ -96,6 +96,9 @@ impl Host {
                 let Running { started, leases, marks } = *running;
                 let token = self.serve(started.relay.sharing, started.relay.listener);
                 let Some(slot) = self.parts.workers.get_mut(id) else { return };
+                for lease in &leases {
+                    self.parts.starter.store.note_use(&lease.spec().key, Use::Begins);
+                }
                 slot.started(leases, marks, token);
                 tracing::info!(worker = %id, processes = ?started.processes, "a worker runs");
             }
@@ -186,6 +189,9 @@ impl Host {
     pub(super) fn ended(&mut self, id: &WorkerId, ending: Ending) {
         tracing::info!(worker = %id, reason = ?ending.reason, "a worker ended");
         if let Some(slot) = self.parts.workers.get_mut(id) {
+            for key in slot.leased() {
+                self.parts.starter.store.note_use(key, Use::Lasts);
+            }
             slot.end(ending);
         }
         self.save_records();

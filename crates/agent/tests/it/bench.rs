@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub(crate) const ENDPOINT: &str = "ep_1";
+/// What models may take: few fit, so that room has to be made.
+pub(crate) const CACHE_BYTES_MAX: ByteSize = ByteSize(8_000_000);
 
 /// Limits under which a test need not wait.
 pub(crate) fn quick() -> AgentLimits {
@@ -147,7 +149,7 @@ async fn open(
             memory: ByteSize::mib(1024),
             gpus: Vec::new(),
             workers_max: 4,
-            cache_bytes_max: ByteSize::mib(100),
+            cache_bytes_max: CACHE_BYTES_MAX,
             isolation: Isolation::Unprivileged,
         },
         egress,

@@ -1,11 +1,15 @@
 //! The store as its callers use it: on the real disk, and on the faulty one under crashes.
 
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod concurrency;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod import;
+#[cfg(test)]
+mod keep;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
@@ -18,6 +22,8 @@ mod pool;
 mod rights;
 #[cfg(test)]
 mod room;
+#[cfg(test)]
+mod scrub;
 #[cfg(test)]
 mod view_tree;
 #[cfg(test)]

@@ -132,9 +132,12 @@ impl Hub {
         let resolved = self.resolve(&reference.repo, &revision, token).await?;
         let listing = self.list(&resolved.repo, resolved.commit, token).await?;
         let (repo, commit) = (RepoId { hub: self.name().clone(), name: resolved.repo }, resolved.commit);
-        let read = futures::stream::iter(documents_wanted(&listing))
+        // A list of futures, not a closure in a stream: with that the whole could not be proved to be `Send`.
+        let asked: Vec<_> = documents_wanted(&listing)
+            .into_iter()
             .map(|file| self.document(&repo, commit, file, token))
-            .buffer_unordered(DOCUMENTS_AT_ONCE);
+            .collect();
+        let read = futures::stream::iter(asked).buffer_unordered(DOCUMENTS_AT_ONCE);
         let read: Vec<(RepoPath, Bytes)> = read.try_collect().await?;
         let mut documents = Documents::default();
         for (path, bytes) in read {

@@ -57,9 +57,9 @@ async fn a_fetch_that_is_killed_again_and_again_stays_right_and_loses_little() {
         let ended = tokio::time::timeout(pause, site.ready()).await.is_ok();
         if killed < kills && !ended {
             allowed += meter.open.load(Ordering::Relaxed) * (EXTENT_BYTES + UNDER_WAY_BYTES);
-            site.kill_agent();
+            site.kill_agent().await;
             killed += 1;
-            site.start_agent();
+            site.start_agent().await;
         } else {
             site.ready().await;
             let found = site.request("POST", "/api/v2/models/verify").await;
@@ -190,20 +190,32 @@ impl Site {
             answer.status().is_success().then_some(())
         })
         .await;
-        site.start_agent();
+        site.start_agent().await;
         site
     }
 
-    fn start_agent(&mut self) {
+    async fn start_agent(&mut self) {
         let mut command = program(&["agent", "--no-egress"]);
         let log = self.folder.path().join("log");
         self.agent = Some(spawn(command.env("LARDER_DATA_DIR", data(&self.folder)), &log));
+        self.connected(true).await;
     }
 
-    fn kill_agent(&mut self) {
+    async fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
         agent.wait().unwrap();
+        self.connected(false).await;
+    }
+
+    /// Waits until the server has seen the agent come or go.
+    async fn connected(&self, expected: bool) {
+        testkit::wait_for("the link", DEADLINE, async || {
+            let list = self.request("GET", "/api/v2/hosts").await;
+            let connected = list["hosts"].as_array()?.iter().any(|host| host["connected"] == true);
+            (connected == expected).then_some(())
+        })
+        .await;
     }
 
     /// Asks for the model, unless it is on its way already.
@@ -225,7 +237,9 @@ impl Site {
     }
 
     async fn request(&self, method: &str, path: &str) -> Value {
-        let address = format!("http://{}{path}?reference={MODEL}", self.address);
+        let query =
+            if path.starts_with("/api/v2/models") { format!("?reference={MODEL}") } else { String::new() };
+        let address = format!("http://{}{path}{query}", self.address);
         let request = self.client.request(method.parse().unwrap(), address).bearer_auth(self.key());
         request.send().await.unwrap().json().await.unwrap_or(Value::Null)
     }

@@ -28,6 +28,7 @@ use types::{HostId, JobId, WorkerId};
 
 use crate::{
     OpenAgentError,
+    edge::Edge,
     host::{Command, Ears, Host, HostParts, Slot, disk_use, views},
     identity::Identity,
     keep::{Keeper, scrub},
@@ -116,6 +117,13 @@ impl Agent {
             store: store.clone(),
             driver: driver.clone(),
             relay: relay.clone(),
+            edge: Edge::new(
+                store.clone(),
+                Arc::clone(&disk),
+                clock.clone(),
+                options.egress,
+                options.pass_through,
+            ),
             records: records.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -350,7 +358,11 @@ async fn adopt(
                 starter.relay.adopt(id.clone(), record.relay.clone(), &chunks);
                 listeners.push((id.clone(), adopted.relay));
                 used.extend(views(&record).iter().map(ViewSpec::id));
-                Slot::adopted(&record, adopted_leases(starter, &record).await)
+                let leases = adopted_leases(starter, &record).await;
+                if let Some(edge) = record.edge.clone() {
+                    starter.edge.admit(id.clone(), &record.relay.secret, edge, &leases);
+                }
+                Slot::adopted(&record, leases)
             }
             None => Slot::vanished(&record, now),
         };

@@ -10,6 +10,8 @@ use runtime::{Egress, mounts::HUB_FOLDER};
 use serde::Serialize;
 use types::{Commit, HubAccess, ModelKey};
 
+use crate::edge;
+
 /// Between pings. Runpod's own workers were seen with it; below 1,000 the SDK's pings end.
 pub(crate) const PING_INTERVAL_MILLIS: u32 = 4000;
 
@@ -36,7 +38,7 @@ pub(crate) struct Circumstances<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
     pub(crate) values: Vec<(String, Redacted<String>)>,
-    pub(crate) relay_paths: Vec<(String, String)>,
+    pub(crate) relay_paths: Vec<(String, Redacted<String>)>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +60,13 @@ pub(crate) fn compose(order: &DesiredWorker, circumstances: &Circumstances<'_>) 
     values.insert("RUNPOD_AI_API_KEY".to_owned(), circumstances.secret.clone());
     values.extend(owner.iter().map(|(name, value)| (name.clone(), value.clone())));
     let mut relay_paths = relay_paths(order, circumstances.gpu_kind);
+    match order.hub_access {
+        HubAccess::Edge => {
+            let path = edge::path(&order.worker, circumstances.secret);
+            relay_paths.push(("HF_ENDPOINT".to_owned(), path));
+        }
+        HubAccess::Online | HubAccess::Offline => {}
+    }
     relay_paths.retain(|(name, _)| !owner.contains_key(name));
     Environment { values: values.into_iter().collect(), relay_paths }
 }
@@ -85,6 +94,13 @@ fn announce_models(
     ours.insert("HF_HUB_DISABLE_TELEMETRY", "1".to_owned());
     match order.hub_access {
         HubAccess::Online => {}
+        HubAccess::Edge => match circumstances.egress {
+            Egress::Shared => {}
+            // What Xet downloads from is named inside answers, where the agent does not follow.
+            Egress::None => {
+                ours.insert("HF_HUB_DISABLE_XET", "1".to_owned());
+            }
+        },
         HubAccess::Offline => {
             ours.insert("HF_HUB_OFFLINE", "1".to_owned());
             ours.insert("TRANSFORMERS_OFFLINE", "1".to_owned());
@@ -123,10 +139,10 @@ fn announce_gpus(order: &DesiredWorker, ours: &mut BTreeMap<&str, String>) {
 
 /// The SDK adds `&…` to all but the ping's without looking, so those need a `?`; it finds its other routes by
 /// replacing `/job-take/`.
-fn relay_paths(order: &DesiredWorker, gpu_kind: Option<&str>) -> Vec<(String, String)> {
+fn relay_paths(order: &DesiredWorker, gpu_kind: Option<&str>) -> Vec<(String, Redacted<String>)> {
     let gpu: String = url::form_urlencoded::byte_serialize(gpu_kind.unwrap_or("none").as_bytes()).collect();
     let endpoint = &order.endpoint;
-    let path = |name: &str, path: String| (name.to_owned(), path);
+    let path = |name: &str, path: String| (name.to_owned(), Redacted::new(path));
     vec![
         path("RUNPOD_WEBHOOK_GET_JOB", format!("/v2/{endpoint}/job-take/$ID?gpu={gpu}")),
         path("RUNPOD_WEBHOOK_POST_OUTPUT", format!("/v2/{endpoint}/job-done/$RUNPOD_POD_ID/$ID?gpu={gpu}")),

@@ -3,6 +3,7 @@
 
 mod agent;
 mod converge;
+mod edge;
 mod environment;
 mod error;
 mod folders;
@@ -20,6 +21,7 @@ mod start;
 mod uplink;
 
 pub use agent::{Agent, AgentHandle, AgentStatus};
+pub use edge::PassThrough;
 pub use error::OpenAgentError;
 pub use keep::ScrubPace;
 pub use options::{AgentLimits, AgentOptions, Connect, Connecting, Connection, Surroundings, UnixConnect};

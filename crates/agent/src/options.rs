@@ -10,7 +10,7 @@ use tokio::{
 };
 use types::HostCapacity;
 
-use crate::{RelayLimits, ScrubPace};
+use crate::{PassThrough, RelayLimits, ScrubPace};
 
 /// How an agent is set up.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct AgentOptions {
     pub capacity: HostCapacity,
     /// What workers may reach.
     pub egress: Egress,
+    /// What becomes of what workers ask the hub for and the host does not have.
+    pub pass_through: PassThrough,
     /// How the server is reached.
     pub connect: Arc<dyn Connect>,
     /// Limits; the defaults are fit for service.

@@ -1,6 +1,7 @@
 //! What is written of each worker, so that an agent that comes back knows it again: `workers/<worker>.json`, 0600.
 //!
-//! A record holds the worker's key for its relay, which opens nothing else, and no other secret. It is written
+//! A record holds the worker's key for its relay, which opens nothing else but what the worker sees of models, and no
+//! other secret. It is written
 //! durably before the process starts, and again after changes: those later writes need not survive a power cut,
 //! which no worker survives either.
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use store::ViewSpec;
 use types::{HubAccess, ModelKey, Revision, StartMark, WorkerId};
 
-use crate::{host::AskedToEnd, relay::RelayRecord};
+use crate::{edge::EdgeRecord, host::AskedToEnd, relay::RelayRecord};
 
 /// A record is a few kilobytes; one that is larger is not ours.
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -27,6 +28,9 @@ const SUFFIX: &str = ".json";
 pub(crate) struct WorkerRecord {
     pub(crate) worker: WorkerId,
     pub(crate) relay: RelayRecord,
+    /// What the hub edge answers it from; none where it does not.
+    #[serde(default)]
+    pub(crate) edge: Option<EdgeRecord>,
     pub(crate) views: Vec<ViewRecord>,
     pub(crate) marks: BTreeMap<StartMark, Timestamp>,
     pub(crate) hub_access: HubAccess,

@@ -11,6 +11,7 @@ use store::{Store, ViewLease, ViewSpec};
 use types::{ErrorCode, Fault, HubAccess, Isolation, Launch, StartMark, WorkerId};
 
 use crate::{
+    edge::{Edge, EdgeRecord, Spelling},
     environment::{self, Circumstances},
     host::AskedToEnd,
     records::{ViewRecord, WorkerRecord},
@@ -33,6 +34,7 @@ pub(crate) struct Starter {
     pub(crate) store: Store,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) relay: Relay,
+    pub(crate) edge: Edge,
     pub(crate) records: crate::records::Records,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -81,6 +83,7 @@ impl Starter {
         let started = self.try_start(order).await;
         if started.is_err() {
             self.relay.dismiss(&worker);
+            self.edge.dismiss(&worker);
             let (records, worker) = (self.records.clone(), worker.clone());
             let removed = tokio::task::spawn_blocking(move || records.remove(&worker)).await;
             if let Ok(Err(error)) = removed {
@@ -128,6 +131,12 @@ impl Starter {
                 hostname: &self.hostname,
             },
         );
+        match worker.hub_access {
+            HubAccess::Edge => {
+                self.edge.admit(worker.worker.clone(), &secret, edge_record(&worker), &leases);
+            }
+            HubAccess::Online | HubAccess::Offline => {}
+        }
         self.relay.admit(worker.worker.clone(), worker.endpoint.clone(), secret);
         self.record(&worker, &leases, &marks).await?;
         let start = ResolvedStart {
@@ -183,6 +192,7 @@ impl Starter {
         let record = WorkerRecord {
             worker: worker.worker.clone(),
             relay,
+            edge: self.edge.record(&worker.worker),
             views: leases.iter().map(|lease| ViewRecord::from(lease.spec())).collect(),
             marks: marks.clone(),
             hub_access: worker.hub_access,
@@ -218,6 +228,12 @@ impl Starter {
         }
         Ending { reason, at, last_lines }
     }
+}
+
+fn edge_record(worker: &DesiredWorker) -> EdgeRecord {
+    let spellings =
+        worker.views.iter().map(|view| Spelling { name: view.reference.repo.clone(), key: view.key.clone() });
+    EdgeRecord { hub: worker.hub.clone(), spellings: spellings.collect() }
 }
 
 /// Leases views, each distinct one once; the answer is in the order of the specs.
@@ -274,12 +290,13 @@ fn offline_hint(lines: &[String], reason: EndReason, hub_access: HubAccess) -> O
     };
     let offline = match hub_access {
         HubAccess::Offline => true,
-        HubAccess::Online => false,
+        // The edge says itself what it does not give, and why.
+        HubAccess::Edge | HubAccess::Online => false,
     };
     let missing = lines.iter().any(|line| OFFLINE_SIGNS.iter().any(|sign| line.contains(sign)));
     (failed && offline && missing).then(|| {
         "larder: the worker looked for a repository that is not among its models, and may not ask the hub: \
-         add it with --model, or let the worker ask with --hub-access online"
+         add it with --model, or let the worker ask with --hub-access edge"
             .to_owned()
     })
 }

@@ -14,9 +14,10 @@ pub use job::{
 };
 pub use link::{
     AgentMessage, Answer, Assignment, Desired, DesiredModel, DesiredWorker, DiskRoom, EndReason,
-    FetchProgress, FolderPart, Hello, HostReport, JobEvent, JobEventKind, JobStop, LinkError, LinkReader,
-    LinkWriter, LogLine, LogStream, ModelReport, ModelState, Observed, PROTOCOL, Question, ServerMessage,
-    TakeOffer, VerifyReport, ViewOrder, Welcome, WorkerIntent, WorkerReport, WorkerState, split,
+    FetchProgress, FolderPart, Hello, HostReport, HubOrigin, JobEvent, JobEventKind, JobStop, LinkError,
+    LinkReader, LinkWriter, LogLine, LogStream, ModelReport, ModelState, Observed, PROTOCOL, Question,
+    ServerMessage, TakeOffer, VerifyReport, ViewOrder, Welcome, WorkerIntent, WorkerReport, WorkerState,
+    split,
 };
 pub use manage::{
     CreateEndpoint, EndpointList, EndpointView, FetchView, FolderView, GpuBody, HostList, HostView, LogList,

@@ -13,9 +13,9 @@ use base::{Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use types::{
-    Attempt, Digest, EndpointId, EndpointName, Epoch, Fault, HostCapacity, HostId, HubAccess, JobId, Launch,
-    Manifest, ModelKey, ModelRef, Outcome, ReleaseId, Revision, SecretRef, Stamp, StartMark, TenantId,
-    WorkerId, WorkerLimits,
+    Attempt, Digest, EndpointId, EndpointName, Epoch, Fault, HostCapacity, HostId, HubAccess, HubName, JobId,
+    Launch, Manifest, ModelKey, ModelRef, Outcome, ReleaseId, Revision, SecretRef, Stamp, StartMark,
+    TenantId, WorkerId, WorkerLimits,
 };
 use url::Url;
 
@@ -153,10 +153,22 @@ pub struct DesiredWorker {
     pub views: Vec<ViewOrder>,
     /// Whether libraries may ask the hub.
     pub hub_access: HubAccess,
+    /// The hub that its libraries reach through the agent, where they do.
+    #[serde(default)]
+    pub hub: Option<HubOrigin>,
     /// GPUs that it is assigned, by UUID.
     pub gpus: Vec<String>,
     /// What it may use.
     pub limits: WorkerLimits,
+}
+
+/// A hub, and where it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubOrigin {
+    /// Its name in model references.
+    pub name: HubName,
+    /// Where it answers.
+    pub endpoint: Url,
 }
 
 /// What should be done with a worker.

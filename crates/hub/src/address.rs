@@ -114,7 +114,7 @@ impl Endpoint {
 }
 
 /// Returns what a hub is asked for a file: the path behind the hub's own address.
-pub fn file_target(repo: &RepoName, commit: Commit, path: &RepoPath) -> String {
+fn file_target(repo: &RepoName, commit: Commit, path: &RepoPath) -> String {
     let segments: Vec<String> = path.as_str().split('/').map(encoded).collect();
     format!("/{repo}/resolve/{commit}/{}", segments.join("/"))
 }

@@ -23,7 +23,6 @@ mod token;
 mod window;
 
 pub use access::weight_file;
-pub use address::file_target;
 pub use client::Hub;
 pub use error::{
     AnswerInvalid, AvailableVariant, BodyLong, BodyShort, ConnectionLost, DigestInvalid, DocumentChanged,

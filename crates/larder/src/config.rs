@@ -51,6 +51,7 @@ struct ServerSection {
 #[serde(deny_unknown_fields, default)]
 struct AgentSection {
     egress: Option<bool>,
+    edge_pass_through: Option<bool>,
     isolation: Option<IsolationWord>,
     workers_max: Option<u32>,
     cache_bytes_max: Option<SizeText>,
@@ -112,6 +113,8 @@ pub(crate) struct HubChoice {
 pub(crate) struct AgentConfig {
     /// Whether workers may reach anything but their relay.
     pub(crate) egress: bool,
+    /// Whether the agent asks the hub for workers, for what is not among their models.
+    pub(crate) edge_pass_through: bool,
     /// How workers are kept apart.
     pub(crate) isolation: IsolationWish,
     /// How many workers may run at once.
@@ -179,8 +182,11 @@ impl ConfigFile {
             IsolationWord::Namespaces => IsolationWish::Namespaces,
             IsolationWord::None => IsolationWish::None,
         });
+        let egress = !arguments.no_egress && section.egress.unwrap_or(true);
         AgentConfig {
-            egress: !arguments.no_egress && section.egress.unwrap_or(true),
+            egress,
+            // Workers without a way out get none through the agent either, unless the operator says so.
+            edge_pass_through: arguments.edge_pass_through || section.edge_pass_through.unwrap_or(egress),
             isolation: arguments.isolation.or(isolation).unwrap_or_default(),
             workers_max: arguments.host_workers_max.or(section.workers_max),
             cache_bytes_max: arguments.cache_bytes_max.or(section.cache_bytes_max.map(|size| size.0)),

@@ -51,6 +51,9 @@ pub(crate) struct WorkerArgs {
     /// Give workers no network but the way to their agent
     #[arg(long)]
     pub(crate) no_egress: bool,
+    /// Let the agent ask the hub for workers without egress, for what is not among their models
+    #[arg(long)]
+    pub(crate) edge_pass_through: bool,
     /// How workers are kept apart [default: namespaces]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) isolation: Option<IsolationWish>,

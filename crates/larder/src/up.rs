@@ -171,6 +171,9 @@ fn agent_words(arguments: &UpArgs) -> Vec<std::ffi::OsString> {
     if workers.no_egress {
         words.push("--no-egress".into());
     }
+    if workers.edge_pass_through {
+        words.push("--edge-pass-through".into());
+    }
     match workers.isolation {
         Some(IsolationWish::None) => words.extend(["--isolation".into(), "none".into()]),
         Some(IsolationWish::Namespaces) => words.extend(["--isolation".into(), "namespaces".into()]),

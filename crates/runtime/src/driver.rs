@@ -47,7 +47,7 @@ pub struct ResolvedStart {
     pub env: Vec<(String, Redacted<String>)>,
     /// More of its environment: each value is the relay's URL followed by this path, because the relay's port is
     /// known only to the driver.
-    pub relay_env: Vec<(String, String)>,
+    pub relay_env: Vec<(String, Redacted<String>)>,
     /// The released folder that it starts in, readable by everyone. The worker may write into its own copy.
     pub folder: Option<PathBuf>,
     /// A Python environment whose programs come first.

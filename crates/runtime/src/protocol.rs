@@ -76,7 +76,7 @@ pub(crate) struct Spec {
     pub(crate) slot: u32,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, Redacted<String>)>,
-    pub(crate) relay_env: Vec<(String, String)>,
+    pub(crate) relay_env: Vec<(String, Redacted<String>)>,
     /// Folders whose programs come before the system's, when `env` has no `PATH`.
     pub(crate) programs: Vec<PathBuf>,
     pub(crate) folder: Option<PathBuf>,

@@ -153,6 +153,9 @@ pub enum Launch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HubAccess {
+    /// `HF_ENDPOINT` is the agent's hub edge: the endpoint's models come from the shelf at their pinned commit, also
+    /// while the hub is down; anything else is passed through to the hub with the worker's own token.
+    Edge,
     /// Nothing is set: libraries do what they do.
     Online,
     /// `HF_HUB_OFFLINE=1`: libraries take what is in the view and ask nobody.

@@ -43,6 +43,7 @@ fn worker(id: &str, intent: WorkerIntent, models: &[&str], folder: Option<Digest
         env: None,
         views: views.collect(),
         hub_access: types::HubAccess::Offline,
+        hub: None,
         gpus: Vec::new(),
         limits: types::WorkerLimits::default(),
     }

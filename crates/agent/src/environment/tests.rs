@@ -32,12 +32,17 @@ fn order(views: Vec<ViewOrder>, hub_access: HubAccess, gpus: &[&str]) -> Desired
         env: None,
         views,
         hub_access,
+        hub: None,
         gpus: gpus.iter().map(|gpu| (*gpu).to_owned()).collect(),
         limits: types::WorkerLimits::default(),
     }
 }
 
 fn check(order: &DesiredWorker, egress: Egress, owner: &[(&str, &str)], expected: &Expect) {
+    expected.assert_eq(&shown(order, egress, owner));
+}
+
+fn shown(order: &DesiredWorker, egress: Egress, owner: &[(&str, &str)]) -> String {
     let owner =
         owner.iter().map(|(name, value)| ((*name).to_owned(), Redacted::new((*value).to_owned()))).collect();
     let model_folders: Vec<String> = order.views.iter().map(|view| model_folder(&view.key)).collect();
@@ -56,9 +61,9 @@ fn check(order: &DesiredWorker, egress: Egress, owner: &[(&str, &str)], expected
         writeln!(shown, "{name}={}", value.expose()).unwrap();
     }
     for (name, path) in &environment.relay_paths {
-        writeln!(shown, "{name}=RELAY{path}").unwrap();
+        writeln!(shown, "{name}=RELAY{}", path.expose()).unwrap();
     }
-    expected.assert_eq(&shown);
+    shown
 }
 
 #[test]
@@ -114,6 +119,27 @@ fn a_worker_without_a_model_and_with_a_gpu() {
         RUNPOD_WEBHOOK_PING=RELAY/v2/ep_1/ping/$RUNPOD_POD_ID
     "#]],
     );
+}
+
+#[test]
+fn a_worker_reaches_the_hub_through_the_edge() {
+    let order = order(vec![model("acme/tiny", "acme/tiny")], HubAccess::Edge, &[]);
+    let about_the_hub = |egress, owner: &[(&str, &str)]| {
+        let shown = shown(&order, egress, owner);
+        let lines = shown.lines().filter(|line| line.starts_with("HF_") || line.starts_with("TRANSFORMERS"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cache = "HF_HUB_CACHE=/runpod-volume/huggingface-cache/hub";
+    let telemetry = "HF_HUB_DISABLE_TELEMETRY=1";
+    // `printf 'larder hub edge 1\ns3cret' | sha256sum`, its first 40 digits.
+    let edge = "HF_ENDPOINT=RELAY/hub/wk_1/8db2c417afeaa14f41b2b7c42b42dd8268a85f69";
+    assert_eq!(about_the_hub(Egress::Shared, &[]), [cache, telemetry, edge]);
+    let without =
+        ["HF_HUB_CACHE=/runpod-volume/huggingface-cache/hub", telemetry, "HF_HUB_DISABLE_XET=1", edge];
+    assert_eq!(about_the_hub(Egress::None, &[]), without);
+    let own = [("HF_ENDPOINT", "http://mine"), ("HF_HUB_OFFLINE", "1")];
+    let expected = ["HF_ENDPOINT=http://mine", cache, telemetry, "HF_HUB_OFFLINE=1"];
+    assert_eq!(about_the_hub(Egress::Shared, &own), expected);
 }
 
 #[test]

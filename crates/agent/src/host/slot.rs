@@ -11,6 +11,7 @@ use types::{Fault, HubAccess, ModelKey, StartMark, WorkerId};
 
 use crate::{
     converge::WorkerStanding,
+    edge::EdgeRecord,
     records::{ViewRecord, WorkerRecord},
     relay::RelayRecord,
     start::Ending,
@@ -237,10 +238,16 @@ impl Slot {
     }
 
     /// Returns what must survive the agent.
-    pub(crate) fn record(&self, worker: &WorkerId, relay: RelayRecord) -> WorkerRecord {
+    pub(crate) fn record(
+        &self,
+        worker: &WorkerId,
+        relay: RelayRecord,
+        edge: Option<EdgeRecord>,
+    ) -> WorkerRecord {
         WorkerRecord {
             worker: worker.clone(),
             relay,
+            edge,
             views: self.leases.iter().map(|lease| ViewRecord::from(lease.spec())).collect(),
             marks: self.marks.clone(),
             hub_access: self.hub_access,

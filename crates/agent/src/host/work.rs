@@ -12,7 +12,7 @@ use crate::{
     converge,
     folders::{self, UnpackError},
     relay,
-    start::{Ending, Order, Running},
+    start::{Ending, Order, Running, Starter},
 };
 
 impl Host {
@@ -138,9 +138,10 @@ impl Host {
             }
         };
         let token = self.tasks.token().child_token();
-        let (relay, until) = (self.parts.starter.relay.clone(), token.clone());
+        let (relay, edge) = (self.parts.starter.relay.clone(), self.parts.starter.edge.clone());
+        let until = token.clone();
         self.tasks.spawn("relay", async move {
-            if let Err(error) = relay::serve(relay, listener, until).await {
+            if let Err(error) = relay::serve(relay, &edge, listener, until).await {
                 tracing::error!(reason = %error.fault(), "a relay broke");
             }
         });
@@ -171,6 +172,7 @@ impl Host {
             DriverEvent::ProcessStarted { .. } => {}
             DriverEvent::Exited { worker, status, at } => {
                 self.parts.starter.relay.ended(&worker);
+                self.parts.starter.edge.dismiss(&worker);
                 let Some(slot) = self.parts.workers.get(&worker) else {
                     // An earlier agent had done with it, or knew nothing of it.
                     return self.keep_log(worker, at);
@@ -200,6 +202,7 @@ impl Host {
     pub(super) fn forget(&mut self, id: &WorkerId) {
         let ended_at = self.parts.workers.remove(id).and_then(|slot| slot.ended_at());
         self.parts.starter.relay.dismiss(id);
+        self.parts.starter.edge.dismiss(id);
         let (records, worker) = (self.parts.starter.records.clone(), id.clone());
         self.tasks.spawn("forget a worker", async move {
             let removed = tokio::task::spawn_blocking(move || records.remove(&worker)).await;
@@ -251,10 +254,11 @@ impl Host {
 
     /// Writes what must survive the agent for workers that run. Off this task; the newest state is written.
     pub(super) fn save_records(&mut self) {
-        let relay = &self.parts.starter.relay;
+        let Starter { relay, edge, .. } = &self.parts.starter;
         let running = self.parts.workers.iter().filter(|(_, slot)| slot.is_running());
-        let records: Vec<_> =
-            running.filter_map(|(id, slot)| relay.record(id).map(|known| slot.record(id, known))).collect();
+        let records = running
+            .filter_map(|(id, slot)| relay.record(id).map(|known| slot.record(id, known, edge.record(id))))
+            .collect();
         self.parts.journal.send_replace(records);
     }
 }

@@ -32,7 +32,7 @@ use super::{
     Relay, result,
     serving::{Caller, FinalResult},
 };
-use crate::spool::Durability;
+use crate::{edge::Edge, spool::Durability};
 
 /// The SDK lists the jobs that it holds in the address of a ping, up to 64 KiB of them; the rest is headers.
 const HEAD_BYTES_MAX: ByteSize = ByteSize::kib(96);
@@ -49,12 +49,13 @@ const REASON_CHARACTERS_MAX: usize = 1000;
 /// Connections of one listener: with egress all workers of the host share one.
 const CONNECTIONS_MAX: usize = 4096;
 
-/// Serves the protocol on a listener until cancelled.
+/// Serves the protocol, and the hub edge beside it, on a listener until cancelled.
 ///
 /// # Errors
 /// When the listener is broken.
 pub(crate) async fn serve(
     relay: Relay,
+    edge: &Edge,
     listener: web::Listener,
     token: CancellationToken,
 ) -> Result<(), web::ServeError> {
@@ -66,7 +67,7 @@ pub(crate) async fn serve(
         grace: Duration::from_secs(1),
         ..web::ServeOptions::default()
     };
-    web::serve(listener, router(relay), options, token).await
+    web::serve(listener, router(relay).merge(edge.router()), options, token).await
 }
 
 fn router(relay: Relay) -> Router {

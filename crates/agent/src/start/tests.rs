@@ -24,7 +24,7 @@ fn a_worker_that_lacks_a_repository_gets_a_hint() {
         "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder";
     let check = |line: &str, reason, access, expected: bool| {
         let hint = offline_hint(&[line.to_owned()], reason, access);
-        assert_eq!(hint.is_some_and(|hint| hint.contains("--hub-access online")), expected, "{line}");
+        assert_eq!(hint.is_some_and(|hint| hint.contains("--hub-access edge")), expected, "{line}");
     };
     check(line, EndReason::Exited(1), HubAccess::Offline, true);
     check("OSError: ... since offline mode is enabled", EndReason::Exited(1), HubAccess::Offline, true);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use agent::{Agent, AgentHandle, AgentLimits, AgentOptions, RelayLimits, Surroundings};
+use agent::{Agent, AgentHandle, AgentLimits, AgentOptions, PassThrough, RelayLimits, Surroundings};
 use api::{Desired, DesiredModel, DesiredWorker, ViewOrder, WorkerIntent, WorkerState};
 use base::{ByteSize, Clock, Entropy, RealDisk};
 use runtime::{Driver, Egress};
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) const ENDPOINT: &str = "ep_1";
 /// What models may take: few fit, so that room has to be made.
 pub(crate) const CACHE_BYTES_MAX: ByteSize = ByteSize(8_000_000);
+/// Workers reach nothing but their agent, and the agent asks nothing for them.
+const CUT_OFF: (Egress, PassThrough) = (Egress::None, PassThrough::Refused);
 
 /// Limits under which a test need not wait.
 pub(crate) fn quick() -> AgentLimits {
@@ -57,16 +59,26 @@ impl Bench {
     pub(crate) async fn new(driver: Arc<dyn Driver>, limits: AgentLimits, commits: Commits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::new();
-        let (handle, token, run) = open(folder.path(), driver, Egress::None, limits, &server).await;
+        let (handle, token, run) = open(folder.path(), driver, CUT_OFF, limits, &server).await;
         server.come_back(commits).await;
         Self { folder, server, handle, token, run }
     }
 
     /// A bench without a worker, whose workers may reach what `egress` says.
     pub(crate) async fn with_egress(driver: Arc<dyn Driver>, egress: Egress, limits: AgentLimits) -> Self {
+        Self::with_edge(driver, egress, PassThrough::Refused, limits).await
+    }
+
+    /// A bench without a worker, whose agent passes requests for the hub on or not.
+    pub(crate) async fn with_edge(
+        driver: Arc<dyn Driver>,
+        egress: Egress,
+        pass_through: PassThrough,
+        limits: AgentLimits,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::new();
-        let (handle, token, run) = open(folder.path(), driver, egress, limits, &server).await;
+        let (handle, token, run) = open(folder.path(), driver, (egress, pass_through), limits, &server).await;
         server.come_back(Commits::AtOnce).await;
         Self { folder, server, handle, token, run }
     }
@@ -112,7 +124,7 @@ impl Bench {
     /// Opens an agent on the same folder.
     pub(crate) async fn reopen(&mut self, driver: Arc<dyn Driver>, limits: AgentLimits, commits: Commits) {
         self.server.go_away();
-        let (handle, token, run) = open(self.folder.path(), driver, Egress::None, limits, &self.server).await;
+        let (handle, token, run) = open(self.folder.path(), driver, CUT_OFF, limits, &self.server).await;
         (self.handle, self.token, self.run) = (handle, token, run);
         self.server.come_back(commits).await;
     }
@@ -138,7 +150,7 @@ impl Drop for Bench {
 async fn open(
     folder: &Path,
     driver: Arc<dyn Driver>,
-    egress: Egress,
+    (egress, pass_through): (Egress, PassThrough),
     limits: AgentLimits,
     server: &Server,
 ) -> (AgentHandle, CancellationToken, JoinHandle<()>) {
@@ -153,6 +165,7 @@ async fn open(
             isolation: Isolation::Unprivileged,
         },
         egress,
+        pass_through,
         connect: server.dial.clone(),
         limits,
     };
@@ -202,6 +215,7 @@ pub(crate) fn worker(id: &str, intent: WorkerIntent, command: &[&str]) -> Desire
         env: None,
         views: Vec::new(),
         hub_access: HubAccess::Offline,
+        hub: None,
         gpus: Vec::new(),
         limits: types::WorkerLimits::default(),
     }

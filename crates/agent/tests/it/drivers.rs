@@ -44,7 +44,7 @@ impl WatchedDriver {
 /// Returns the environment of a worker as its process would see it.
 pub(crate) fn environment(start: &ResolvedStart, url: &str) -> BTreeMap<String, String> {
     let values = start.env.iter().map(|(name, value)| (name.clone(), value.expose().clone()));
-    let relay = start.relay_env.iter().map(|(name, path)| (name.clone(), format!("{url}{path}")));
+    let relay = start.relay_env.iter().map(|(name, path)| (name.clone(), format!("{url}{}", path.expose())));
     values.chain(relay).collect()
 }
 

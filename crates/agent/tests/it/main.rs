@@ -6,6 +6,7 @@ mod bench;
 mod child;
 mod converge;
 mod drivers;
+mod edge;
 mod keep;
 mod relay;
 mod restart;

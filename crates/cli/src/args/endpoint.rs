@@ -72,7 +72,8 @@ pub struct SpecArgs {
     /// Address of the hub, when it is not the configured one
     #[arg(long, value_name = "URL")]
     pub(crate) hub_endpoint: Option<Url>,
-    /// Whether libraries in the worker may ask the hub: offline or online [default: offline with a model]
+    /// How libraries in the worker reach the hub: edge (through the agent), offline or online
+    /// [default: edge with a model, online without]
     #[arg(long, value_name = "ACCESS")]
     pub(crate) hub_access: Option<HubAccessWish>,
     /// A variable of the workers' environment. Repeat for several

@@ -105,9 +105,10 @@ impl FromStr for HubAccessWish {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "edge" => Ok(Self(HubAccess::Edge)),
             "offline" => Ok(Self(HubAccess::Offline)),
             "online" => Ok(Self(HubAccess::Online)),
-            _ => Err("it must be offline or online".to_owned()),
+            _ => Err("it must be edge, offline or online".to_owned()),
         }
     }
 }

@@ -176,6 +176,7 @@ fn details(view: &EndpointView, screen: &mut Screen) -> Result<(), Failure> {
         screen.line(format!("  gpu       {} {kinds}", view.gpu.count))?;
     }
     let access = match view.hub_access {
+        HubAccess::Edge => "edge: libraries find the models on the shelf, and ask it for the rest",
         HubAccess::Online => "online: libraries may ask it",
         HubAccess::Offline => "offline: libraries take what is on the shelf",
     };

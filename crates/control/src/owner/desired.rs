@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Desired, DesiredModel, DesiredWorker, ServerMessage, ViewOrder, WorkerIntent};
+use api::{Desired, DesiredModel, DesiredWorker, HubOrigin, ServerMessage, ViewOrder, WorkerIntent};
 use scheduler::WorkerState;
 use types::{HostId, ModelKey, ModelRef, SecretRef, Stamp, TenantId, WorkerId};
 use url::Url;
 
 use super::Owner;
-use crate::{link::Outgoing, picture::WorkerEntry};
+use crate::{HubConfig, link::Outgoing, picture::WorkerEntry};
 
 impl Owner {
     /// Sends its desired state to every connected host for which it changed.
@@ -64,7 +64,7 @@ impl Owner {
         for (id, facts) in self.fleet.workers_on(host) {
             let Some(entry) = self.workers.get(id) else { continue };
             let Some(intent) = intent_of(facts.worker.state()) else { continue };
-            workers.push(desired_worker(id, entry, intent));
+            workers.push(desired_worker(id, entry, intent, self.hub_of(entry)));
             for model in &entry.release.row.models {
                 let own = entry.release.row.hub_endpoint.as_ref();
                 let wanted = self.desired_model(&model.key, own, &entry.tenant, model.token.as_ref());
@@ -81,6 +81,17 @@ impl Owner {
             }
         }
         Desired { stamp: Stamp::default(), models: models.into_values().collect(), workers }
+    }
+
+    /// Returns the hub that a worker's libraries mean: that of its first model, else the default one.
+    fn hub_of(&self, entry: &WorkerEntry) -> Option<HubOrigin> {
+        let row = &entry.release.row;
+        let hubs = &self.options.hubs;
+        let origin = |hub: &HubConfig| HubOrigin { name: hub.name.clone(), endpoint: hub.endpoint.clone() };
+        let Some(first) = row.models.first() else { return hubs.first().map(origin) };
+        let name = &first.key.repo.hub;
+        let own = || row.hub_endpoint.clone().map(|endpoint| HubOrigin { name: name.clone(), endpoint });
+        hubs.iter().find(|hub| hub.name == *name).map(origin).or_else(own)
     }
 
     fn desired_model(
@@ -106,7 +117,12 @@ impl Owner {
     }
 }
 
-fn desired_worker(id: &WorkerId, entry: &WorkerEntry, intent: WorkerIntent) -> DesiredWorker {
+fn desired_worker(
+    id: &WorkerId,
+    entry: &WorkerEntry,
+    intent: WorkerIntent,
+    hub: Option<HubOrigin>,
+) -> DesiredWorker {
     let row = &entry.release.row;
     DesiredWorker {
         worker: id.clone(),
@@ -127,6 +143,7 @@ fn desired_worker(id: &WorkerId, entry: &WorkerEntry, intent: WorkerIntent) -> D
             })
             .collect(),
         hub_access: row.hub_access,
+        hub,
         gpus: entry.gpus.clone(),
         limits: row.limits.clone(),
     }

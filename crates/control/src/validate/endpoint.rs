@@ -378,9 +378,9 @@ fn gpu(body: GpuBody, errors: &mut FieldErrors) -> GpuNeed {
     GpuNeed { kinds: body.pools, count: body.count }
 }
 
-/// With models, libraries find them offline; without, they do what they do.
+/// With models, libraries find them on the shelf and the rest on the hub; without, they do what they do.
 fn default_access(models: &[ModelBody]) -> HubAccess {
-    if models.is_empty() { HubAccess::Online } else { HubAccess::Offline }
+    if models.is_empty() { HubAccess::Online } else { HubAccess::Edge }
 }
 
 /// A body whose only fault is a model reference is refused under that code.

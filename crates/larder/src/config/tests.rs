@@ -20,6 +20,12 @@ fn options_go_before_the_file_and_the_file_before_the_defaults() {
     let agent = config.agent(WorkerArgs::default());
     assert_eq!((agent.egress, agent.cache_bytes_max), (false, Some(ByteSize(2_000_000_000_000))));
     assert!(file("").agent(WorkerArgs::default()).egress);
+    let passes = |text: &str, arguments| file(text).agent(arguments).edge_pass_through;
+    let no_egress = WorkerArgs { no_egress: true, ..WorkerArgs::default() };
+    assert!(passes("", WorkerArgs::default()) && !passes("", no_egress));
+    assert!(!passes("[agent]\nedge_pass_through = false", WorkerArgs::default()));
+    assert!(passes("[agent]\nedge_pass_through = true", no_egress));
+    assert!(passes("", WorkerArgs { edge_pass_through: true, ..no_egress }));
     let none = WorkerArgs { isolation: Some(IsolationWish::None), ..WorkerArgs::default() };
     assert_eq!(config.agent(none).isolation, IsolationWish::None);
 }

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, sync::Arc, thread};
 
-use ::agent::{Agent, AgentHandle, AgentLimits, AgentOptions, UnixConnect};
+use ::agent::{Agent, AgentHandle, AgentLimits, AgentOptions, PassThrough, UnixConnect};
 use base::{ByteSize, Clock, Disk, Entropy, RealDisk, TaskScope};
 use cli::{Failure, GlobalArgs};
 use runtime::{Driver, Egress};
@@ -48,6 +48,7 @@ pub(crate) async fn run(
         data_dir: host_folder.clone(),
         capacity: capacity(&config, isolation, disk.as_ref(), &host_folder)?,
         egress: if config.egress { Egress::Shared } else { Egress::None },
+        pass_through: if config.edge_pass_through { PassThrough::Allowed } else { PassThrough::Refused },
         connect: Arc::new(UnixConnect { path: folder.join(folders::LINK_SOCKET) }),
         limits: AgentLimits::default(),
     };

@@ -45,7 +45,9 @@ async fn two_endpoints_on_two_commits_each_see_their_own() {
 
 fn assert_environment(environment: &Value, commit: &str) {
     assert_eq!(environment["HF_HUB_CACHE"], "/runpod-volume/huggingface-cache/hub");
-    assert_eq!(environment["HF_HUB_OFFLINE"], "1");
+    let edge = environment["HF_ENDPOINT"].as_str().unwrap();
+    assert!(edge.starts_with("http://127.0.0.1:") && edge.contains("/hub/wk_"), "{edge}");
+    assert!(environment.get("HF_HUB_OFFLINE").is_none(), "libraries ask the edge");
     assert_eq!(environment["MODEL_REVISION"], commit);
     assert_eq!(environment["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"], "true", "no worker here may dial out");
     assert!(environment.get("HF_TOKEN").is_none(), "a hub token never reaches a worker");

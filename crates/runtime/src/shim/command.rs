@@ -50,8 +50,11 @@ impl Command {
     ) -> Result<Self, Refusal> {
         let mut variables: Vec<(&str, String)> = Vec::new();
         variables.extend(spec.env.iter().map(|(name, value)| (name.as_str(), value.expose().clone())));
-        variables
-            .extend(spec.relay_env.iter().map(|(name, path)| (name.as_str(), format!("{relay_url}{path}"))));
+        variables.extend(
+            spec.relay_env
+                .iter()
+                .map(|(name, path)| (name.as_str(), format!("{relay_url}{}", path.expose()))),
+        );
         let programs: Vec<_> =
             spec.programs.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
         let path = programs.iter().map(String::as_str).chain([SYSTEM_PATH]).collect::<Vec<_>>().join(":");

@@ -256,7 +256,7 @@ async fn a_log_is_rotated_within_its_size() {
 async fn connects_wait_for_a_new_agent_in_the_workers_own_network() {
     let mut host = Host::new(Kind::Sandbox);
     let mut call = part(&host, "caller", &["caller"]);
-    call.relay_env = vec![("RELAY".to_owned(), "/path".to_owned())];
+    call.relay_env = vec![("RELAY".to_owned(), "/path".to_owned().into())];
     let relay = host.driver.start(call).await.unwrap().relay;
     assert_eq!(relay.sharing, RelaySharing::Own);
     // The agent is gone, with its listener; the worker calls, and somebody else comes.

@@ -36,7 +36,7 @@ async fn the_environment_is_what_was_given_and_three_defaults() {
             ("TOKEN".to_owned(), Redacted::new("s3cr3t = \"x\"".to_owned())),
             ("LANG".to_owned(), Redacted::new("C".to_owned())),
         ];
-        given.relay_env = vec![("TAKE".to_owned(), "/v2/ep/job-take/$ID?gpu=".to_owned())];
+        given.relay_env = vec![("TAKE".to_owned(), "/v2/ep/job-take/$ID?gpu=".to_owned().into())];
         given.egress = Egress::Shared;
         let name = given.worker.clone();
         let relay = host.driver.start(given).await.unwrap().relay;

@@ -41,6 +41,7 @@ use crate::{
     spool::{Opened, Place, Spool},
     start::{Starter, lease},
     uplink::{LinkStatus, Uplink},
+    warm::Warmer,
 };
 
 /// Messages of the server that wait for the host, which takes each up within milliseconds.
@@ -130,6 +131,7 @@ impl Agent {
             egress: options.egress,
             isolation: options.capacity.isolation,
             hostname: identity.host.to_string(),
+            warmer: Warmer::new(store.clone()),
         };
         let driver_events = driver.take_events().expect("an agent is the only one that its driver talks to");
         let (workers, listeners) = adopt(&starter, &recovered, options.data_dir.clone()).await?;

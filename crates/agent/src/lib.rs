@@ -19,6 +19,7 @@ mod relay;
 mod spool;
 mod start;
 mod uplink;
+mod warm;
 
 pub use agent::{Agent, AgentHandle, AgentStatus};
 pub use edge::PassThrough;

@@ -16,6 +16,7 @@ use crate::{
     host::AskedToEnd,
     records::{ViewRecord, WorkerRecord},
     relay::{Relay, make_secret},
+    warm::Warmer,
 };
 
 /// Lines of a worker's log that are told with its end: a Python traceback is mostly shorter.
@@ -41,6 +42,7 @@ pub(crate) struct Starter {
     pub(crate) egress: Egress,
     pub(crate) isolation: Isolation,
     pub(crate) hostname: String,
+    pub(crate) warmer: Warmer,
 }
 
 /// What a start is made of, all of it here.

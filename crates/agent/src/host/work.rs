@@ -80,6 +80,8 @@ impl Host {
             self.parts.capacity.gpus.iter().find(|gpu| gpu.uuid == *uuid).map(|gpu| gpu.kind.clone())
         });
         let (starter, events, id) = (self.parts.starter.clone(), self.events.clone(), id.clone());
+        let models = worker.views.iter().map(|view| view.key.clone()).collect();
+        self.tasks.spawn("warm the page cache", starter.warmer.clone().warm(models, self.tasks.token()));
         self.tasks.spawn("start a worker", async move {
             let result = match (env, folder) {
                 (Ok(env), Ok(folder)) => starter.start(Order { worker, env, folder, gpu_kind, marks }).await,

@@ -22,19 +22,28 @@ enum Subject {
     Fetch,
     /// Starts on a host that holds the model.
     ColdStart,
+    /// The store alone: views, verification, opening, import, a warmed page cache. Takes 5 GB for a while.
+    Store,
+    /// What leaves a full disk, beside other policies and the bounds. Pure computation.
+    Eviction,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let prepared = setup::run_all()?;
-    let subjects: &[&str] = match options.subject {
-        Subject::All => &["fetch", "cold_start"],
-        Subject::Fetch => &["fetch"],
-        Subject::ColdStart => &["cold_start"],
+    // The package and the name of each benchmark.
+    let benches: &[(&str, &str)] = match options.subject {
+        Subject::All => {
+            &[("larder", "fetch"), ("larder", "cold_start"), ("store", "store"), ("sim", "eviction")]
+        }
+        Subject::Fetch => &[("larder", "fetch")],
+        Subject::ColdStart => &[("larder", "cold_start")],
+        Subject::Store => &[("store", "store")],
+        Subject::Eviction => &[("sim", "eviction")],
     };
-    for subject in subjects {
+    for (package, bench) in benches {
         execute(
             Command::new(env!("CARGO"))
-                .args(["bench", "--locked", "--package", "larder", "--bench", subject])
+                .args(["bench", "--locked", "--package", package, "--bench", bench])
                 .envs(prepared.variables()),
         )?;
     }

@@ -13,10 +13,15 @@ use crate::step::{cargo, execute, is_installed, root, target};
 /// Python packages of the tests, pinned. A change of the list makes another environment.
 const REQUIREMENTS: &str = include_str!("../test-requirements.txt");
 
+/// Stock readers of a model's view, each in a folder of its own beside the environment: a name, then what pip installs.
+const READERS: &str = include_str!("../test-readers.txt");
+
 /// Where the tests find what setup made. Handed on as environment variables.
 pub(crate) struct Prepared {
     /// The Python environment with the packages of `test-requirements.txt`.
     pub(crate) venv: PathBuf,
+    /// A folder with one folder of Python packages for each line of `test-readers.txt`.
+    pub(crate) readers: PathBuf,
     /// A folder with real models, as `org/name`.
     pub(crate) models: PathBuf,
     /// The cache folder of `larder demo`.
@@ -29,15 +34,17 @@ impl Prepared {
         let folder = target().join("ci");
         Self {
             venv: folder.join(format!("venv-{}", fingerprint(REQUIREMENTS))),
+            readers: folder.join(format!("readers-{}", fingerprint(READERS))),
             models: folder.join("models"),
             demo_cache: folder.join("cache"),
         }
     }
 
     /// Returns the variables by which tests find the places.
-    pub(crate) fn variables(&self) -> [(&'static str, &Path); 3] {
+    pub(crate) fn variables(&self) -> [(&'static str, &Path); 4] {
         [
             ("LARDER_TEST_VENV", &self.venv),
+            ("LARDER_TEST_READERS", &self.readers),
             ("LARDER_TEST_MODELS", &self.models),
             ("LARDER_TEST_CACHE", &self.demo_cache),
         ]
@@ -50,6 +57,7 @@ pub(crate) fn run_all() -> Result<Prepared> {
     debian_packages()?;
     cargo(&["fetch", "--locked"])?;
     python_packages(&prepared.venv)?;
+    readers(&prepared)?;
     cargo(&["build", "--locked", "--workspace", "--all-targets"])?;
     demo_cache(&prepared)?;
     Ok(prepared)
@@ -94,6 +102,30 @@ fn python_packages(venv: &Path) -> Result<()> {
             .arg(root().join("xtask/test-requirements.txt")),
     )?;
     fs::write(&complete, "").with_context(|| format!("can't write {}", complete.display()))
+}
+
+/// Installs the stock readers, each into a folder that comes before the environment's own packages.
+fn readers(prepared: &Prepared) -> Result<()> {
+    for line in READERS.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let Some(name) = words.next() else { continue };
+        let folder = prepared.readers.join(name);
+        let complete = folder.join("complete");
+        if complete.exists() {
+            continue;
+        }
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))?;
+        }
+        execute(
+            Command::new(prepared.venv.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+                .arg(&folder)
+                .args(words),
+        )?;
+        fs::write(&complete, "").with_context(|| format!("can't write {}", complete.display()))?;
+    }
+    Ok(())
 }
 
 /// Lets the demo prepare itself, and shows the tests the model that it brought.

@@ -19,6 +19,8 @@ mod pieces;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod room;

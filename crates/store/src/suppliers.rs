@@ -130,13 +130,39 @@ mod tests {
     use base::FaultyDisk;
 
     use super::*;
-    use crate::HubStanding;
+    use crate::{HubStanding, lines::encode};
 
     fn supplier(tenant: &str) -> Supplier {
         Supplier {
             hub: "hub.example:8080".parse().unwrap(),
             tenant: tenant.parse().unwrap(),
             standing: HubStanding::Untrusted,
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(testkit::cases(64)))]
+        #[test]
+        fn a_rotten_log_never_names_a_supplier_that_was_not_written(
+            flips in proptest::collection::vec((0_usize..2000, 1_u8..=255), 0..6),
+            cut in 0_usize..2000,
+            more in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
+        ) {
+            let lines = (0..8_u8).flat_map(|number| {
+                let (blob, by) = (Digest::Sha256([number; 32]), supplier(&format!("tn_{number}")));
+                encode(&SupplierLine::Brought { blob, by })
+            });
+            let mut bytes: Vec<u8> = lines.collect();
+            for (at, mask) in flips {
+                let at = at % bytes.len();
+                bytes[at] ^= mask;
+            }
+            bytes.truncate(cut.max(1));
+            bytes.extend(more);
+            for (blob, by) in decode(&bytes) {
+                let Digest::Sha256([number, ..]) = blob else { panic!("{blob} was never written") };
+                assert_eq!(by, BTreeSet::from([supplier(&format!("tn_{number}"))]));
+            }
         }
     }
 

@@ -24,7 +24,8 @@ pub(crate) struct Options {
 const SLICE_FACTOR: f64 = 1.0;
 
 /// The tests over random histories, of every crate that has some.
-const PROPERTIES: [&str; 9] = [
+const PROPERTIES: [&str; 10] = [
+    "a_plan_frees_what_is_needed_and_nothing_more_than_it_must",
     "exactly_one_end",
     "intervals_touch_and_cover_the_life",
     "planning_what_is_dirty_equals_planning_everything",

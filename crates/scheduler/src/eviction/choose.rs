@@ -46,6 +46,8 @@ struct Choice<'a, K> {
     holders: Vec<u32>,
     /// For each blob: the strongest standing of its models.
     strongest: Vec<Standing>,
+    /// For each blob: how often those models that were taken are used, per day. Who frees it in the end answers for them.
+    carried: Vec<f64>,
     taken: Vec<Taken>,
     freed: u64,
 }
@@ -61,7 +63,8 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
                 *standing = (*standing).min(model.standing);
             }
         }
-        Self { shelf, holders, strongest, taken: Vec::new(), freed: 0 }
+        let carried = vec![0.0; shelf.blobs.len()];
+        Self { shelf, holders, strongest, carried, taken: Vec::new(), freed: 0 }
     }
 
     fn kept(&self) -> Kept {
@@ -85,7 +88,6 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
         let sharers = self.sharers();
         let mut taken = vec![false; shelf.models.len()];
         let mut latest = vec![0_u32; shelf.models.len()];
-        let mut queue = BinaryHeap::new();
         let entry = |choice: &Self, at: usize, edition: u32| {
             let model = &shelf.models[at];
             let stake = choice.stake(at);
@@ -94,11 +96,8 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
             // The key decides between equals; the place on the shelf, which depends on the caller, never does.
             (stake.lost > 0).then_some(Reverse((score, &model.key, at, edition)))
         };
-        for (at, model) in shelf.models.iter().enumerate() {
-            if model.standing == Standing::Free {
-                queue.extend(entry(self, at, 0));
-            }
-        }
+        let free = (0..shelf.models.len()).filter(|at| shelf.models[*at].standing == Standing::Free);
+        let mut queue: BinaryHeap<_> = free.filter_map(|at| entry(self, at, 0)).collect();
         while self.freed < needed.bytes() {
             let Some(Reverse((score, _, at, edition))) = queue.pop() else { break };
             if taken[at] || latest[at] != edition {
@@ -107,6 +106,9 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
             let grounds = grounds(&shelf.models[at], self.stake(at), now, policy);
             taken[at] = true;
             self.freed += self.take(at);
+            for blob in &shelf.models[at].blobs {
+                self.carried[blob.0 as usize] += grounds.uses.per_day();
+            }
             self.taken.push(Taken { model: at, score, grounds });
             for sharer in self.now_alone(at, &sharers, &taken) {
                 latest[sharer] += 1;
@@ -166,11 +168,12 @@ impl<'a, K: Ord + Clone> Choice<'a, K> {
     }
 
     fn stake(&self, model: usize) -> Stake {
-        let mut stake = Stake { lost: 0, share: 0 };
+        let mut stake = Stake { lost: 0, share: 0, carried: 0.0 };
         for blob in &self.shelf.models[model].blobs {
             if self.strongest[blob.0 as usize] == Standing::Free {
                 stake.lost += self.bytes(*blob);
                 stake.share += self.bytes(*blob) / u64::from(self.holders[blob.0 as usize].max(1));
+                stake.carried += self.bytes(*blob) as f64 * self.carried[blob.0 as usize];
             }
         }
         stake

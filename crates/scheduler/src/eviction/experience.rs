@@ -1,8 +1,8 @@
 //! What a shelf learns from its past: how models were used, and which outlook would have served best.
 //!
 //! For each outlook there is an imagined shelf of the same size that goes by it: whether a model would be there is one
-//! bit. Every use asks all of them; the one in force is left when another would have spent less time on fetches, by more
-//! than chance explains. This is why no fixed mixture of recency and frequency had to be chosen.
+//! bit. Every use asks all of them; the shelf goes by the one that would have spent least time on fetches, or by habit while
+//! none is better by more than chance. This is why no fixed mixture of recency and frequency had to be chosen.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,9 +22,13 @@ pub const MODELS_REMEMBERED_MAX: usize = 16_384;
 /// hundred cold starts a day then forgets within weeks.
 const EVIDENCE_HALF_LIFE_USES: f64 = 500.0;
 
-/// How far beyond chance another outlook must be ahead, in standard deviations. Below 2 the shelf changes its mind for
-/// noise, which costs up to half a percent of the hits on steady traces; 3 is slow to notice a change of the fleet.
-const DEVIATIONS_MIN: f64 = 2.0;
+/// How far beyond chance another outlook must be ahead of habit, in standard deviations. With 1 the shelf changes its mind
+/// for noise, which costs up to half a percent of the hits on steady traces; with 2 it misses a change of the fleet, which
+/// costs up to two and a half.
+const DEVIATIONS_MIN: f64 = 1.0;
+
+/// The place of habit among the outlooks: what the others must be better than.
+const HABIT: usize = 0;
 
 /// A model that is used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct Used {
 
 /// What a shelf has learnt. A value: whoever owns the shelf keeps it, and stores it now and then; losing it costs hits,
 /// never correctness.
+///
+/// Models are told apart by what they weigh, not by name: `K` is to be the digest of the largest blob. By name, revisions
+/// with the same weights would stand side by side on the imagined shelves, as they do on no real one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Saved<K>", into = "Saved<K>", bound(serialize = "K: Ord + Clone + Serialize"))]
 #[serde(bound(deserialize = "K: Ord + Deserialize<'de>"))]
@@ -56,7 +63,7 @@ struct Remembered {
     shelves: u8,
 }
 
-/// How an outlook does beside the one in force.
+/// How an outlook does beside habit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Evidence {
     /// Seconds of fetching that it would have spared, faded.
@@ -99,7 +106,7 @@ impl<K: Ord + Clone> Experience<K> {
         self.outlook
     }
 
-    /// Returns how a model was used, also when it is gone.
+    /// Returns how such a model was used, also when it is gone.
     pub fn uses(&self, key: &K) -> Option<&Uses> {
         self.models.get(key).map(|model| &model.uses)
     }
@@ -129,30 +136,23 @@ impl<K: Ord + Clone> Experience<K> {
         }
     }
 
-    /// Compares what each imagined shelf would have spent on this use, and changes the outlook when that is called for.
+    /// Compares what each imagined shelf would have spent on this use with what habit would have, and goes by the one
+    /// that spares most, if that is more than chance.
     fn weigh(&mut self, shelves: u8, fetch_seconds: f64) {
-        let spent = Outlook::ALL.map(|outlook| match shelves & bit(place(outlook)) {
-            0 => fetch_seconds,
-            _ => 0.0,
-        });
-        let in_force = spent[place(self.outlook)];
+        let spent = |at: usize| if shelves & bit(at) == 0 { fetch_seconds } else { 0.0 };
         let fading = (-1.0 / EVIDENCE_HALF_LIFE_USES).exp2();
-        let mut best = (DEVIATIONS_MIN, self.outlook);
+        let mut best = (0.0, Outlook::default());
         for (at, outlook) in Outlook::ALL.into_iter().enumerate() {
+            let spared = spent(HABIT) - spent(at);
             let evidence = &mut self.evidence[at];
-            let spared = in_force - spent[at];
             evidence.spared = evidence.spared * fading + spared;
             evidence.variance = evidence.variance * fading + spared * spared;
-            let deviations = evidence.spared / evidence.variance.sqrt();
-            // Not a number where the two never differed: that is not greater.
-            if deviations > best.0 {
-                best = (deviations, outlook);
+            let is_chance = evidence.spared <= DEVIATIONS_MIN * evidence.variance.sqrt();
+            if !is_chance && evidence.spared > best.0 {
+                best = (evidence.spared, outlook);
             }
         }
-        if best.1 != self.outlook {
-            self.outlook = best.1;
-            self.evidence = Default::default();
-        }
+        self.outlook = best.1;
     }
 
     /// Takes models from an imagined shelf until no more than `allowed` bytes are on it.
@@ -185,8 +185,12 @@ impl<K: Ord + Clone> Experience<K> {
 
 impl Remembered {
     fn score(&self, outlook: Outlook, now: Timestamp) -> KeepScore {
-        let saving =
-            Saving { uses: self.uses.rate(now, outlook), fetch_time: self.fetch_time, copies_counted: 0 };
+        let saving = Saving {
+            uses: self.uses.rate(now, outlook),
+            fetch_time: self.fetch_time,
+            carried_per_day: 0.0,
+            copies_counted: 0,
+        };
         keep_score(outlook, saving, self.uses.last_at(), self.bytes)
     }
 }
@@ -215,6 +219,5 @@ const fn bit(at: usize) -> u8 {
     1 << at
 }
 
-fn place(outlook: Outlook) -> usize {
-    Outlook::ALL.iter().position(|one| *one == outlook).expect("all outlooks are listed")
-}
+#[cfg(test)]
+mod tests;

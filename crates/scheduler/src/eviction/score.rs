@@ -107,6 +107,8 @@ pub(super) struct Stake {
     pub(super) lost: u64,
     /// Of these, its share: a blob counts by one over the models that hold it.
     pub(super) share: u64,
+    /// Bytes a day for which models need these blobs that go before it, and whose blobs go with it.
+    pub(super) carried: f64,
 }
 
 /// Returns the grounds for or against a model.
@@ -136,7 +138,9 @@ pub(super) fn score<K>(
     policy: &EvictionPolicy,
 ) -> KeepScore {
     let copies_counted = grounds.copies_elsewhere.min(policy.copies_counted_max);
-    let saving = Saving { uses: grounds.uses, fetch_time: grounds.fetch_time, copies_counted };
+    let carried_per_day = stake.carried / model.refetch_rate_bytes.max(1) as f64;
+    let saving =
+        Saving { uses: grounds.uses, fetch_time: grounds.fetch_time, carried_per_day, copies_counted };
     keep_score(policy.outlook, saving, model.uses.last_at(), ByteSize(stake.share))
 }
 
@@ -145,6 +149,8 @@ pub(super) fn score<K>(
 pub(super) struct Saving {
     pub(super) uses: UseRate,
     pub(super) fetch_time: Duration,
+    /// Seconds of fetching a day that it spares models which go before it.
+    pub(super) carried_per_day: f64,
     pub(super) copies_counted: u32,
 }
 
@@ -155,9 +161,10 @@ pub(super) fn keep_score(
     last_used_at: Timestamp,
     bytes: ByteSize,
 ) -> KeepScore {
-    let Saving { uses, fetch_time, copies_counted } = saving;
+    let Saving { uses, fetch_time, carried_per_day, copies_counted } = saving;
     // Of several hosts that hold a model, each takes its share of the starts.
-    let per_day = uses.per_day() * fetch_time.as_secs_f64() / f64::from(1 + copies_counted);
+    let alone_per_day = uses.per_day() * fetch_time.as_secs_f64() + carried_per_day;
+    let per_day = alone_per_day / f64::from(1 + copies_counted);
     let worth = Worth::new(per_day / bytes.bytes().max(1) as f64);
     let turn = last_used_at.as_micros();
     let bytes = Reverse(bytes);

@@ -8,7 +8,10 @@ use super::{EvictionPolicy, Outlook, Shelf, Shelved, Standing, Uses, choose};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn check(needed: u64, models: &[(&'static str, &[(usize, u64)], Standing, u32)], expected: &str) {
+/// A model: its key, its blobs with their bytes, its standing, and how many days ago it was used.
+type Line<'a> = (&'static str, &'a [(usize, u64)], Standing, u32);
+
+fn check(needed: u64, models: &[Line<'_>], expected: &str) {
     let now = Timestamp::from_millis(0) + 30 * DAY;
     let mut shelf = Shelf::new();
     let mut known = std::collections::BTreeMap::new();
@@ -46,7 +49,7 @@ fn only_what_may_leave_leaves_and_only_what_must() {
         "short by 10",
     );
     // The revision that nobody uses frees nothing while the other one stays.
-    let revisions: &[(_, &[_], _, _)] =
+    let revisions: &[Line<'_>] =
         &[("old", &[(0, 10_000), (1, 5)], Free, 9), ("new", &[(0, 10_000), (2, 5)], Free, 1)];
     check(10_005, revisions, "old 5, new 10005");
     check(4, revisions, "old 5");

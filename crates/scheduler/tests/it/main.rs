@@ -1,5 +1,6 @@
-//! The planner from outside: scenarios that an operator can read, and properties over random histories.
+//! The planner from outside: scenarios that an operator can read, properties over random histories, and of eviction.
 
+mod eviction;
 mod properties;
 mod scenarios;
 mod world;

@@ -114,7 +114,7 @@ impl Hub {
                 Elsewhere::Tell => None,
                 Elsewhere::Follow => self.leads_elsewhere(&url, &response)?,
             };
-            let Some(next) = follow else { return Ok(answer(response, of_the_file)) };
+            let Some(next) = follow else { return Ok(answer(response, &of_the_file)) };
             for name in OF_THE_FILE {
                 if let Some(value) = response.headers().get(name) {
                     of_the_file.insert(HeaderName::from_static(name), value.clone());
@@ -174,11 +174,11 @@ impl Hub {
     }
 }
 
-fn answer(response: Response, of_the_file: HeaderMap) -> Forwarded {
+fn answer(response: Response, of_the_file: &HeaderMap) -> Forwarded {
     let mut headers = without(response.headers().clone(), &OF_THE_CONNECTION);
     headers = without(headers, &OF_THE_ORIGIN);
     // Another origin's etag is its own, not the hash that the hub vouches for.
-    for (name, value) in &of_the_file {
+    for (name, value) in of_the_file {
         headers.insert(name, value.clone());
     }
     Forwarded { status: response.status(), headers, response: Some(response) }

@@ -1,7 +1,5 @@
 //! What a request comes to: something of a model that is here, or something to pass on.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Body,
@@ -58,7 +56,7 @@ impl Edge {
         match Route::parse(place.path) {
             Route::Repo(route) => match guest.shelves.get(&route.id.to_lowercase()) {
                 Some(shelf) if is_read(&parts.method, &route.ask) => {
-                    self.from_shelf(&asked, &Arc::clone(shelf), &route, body, turn).await
+                    self.answer_from_shelf(&asked, shelf, &route, body, turn).await
                 }
                 Some(_) | None => self.pass(&asked, body, turn).await,
             },
@@ -66,7 +64,7 @@ impl Edge {
         }
     }
 
-    async fn from_shelf(
+    async fn answer_from_shelf(
         &self,
         asked: &Asked<'_>,
         shelf: &ModelShelf,

@@ -188,3 +188,6 @@ fn paced(body: Body) -> impl futures::Stream<Item = io::Result<bytes::Bytes>> + 
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

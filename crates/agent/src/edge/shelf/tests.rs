@@ -53,3 +53,16 @@ fn folders_are_named_by_what_is_below_them() {
     assert_eq!(folders.keys().collect::<Vec<_>>(), ["nested", "nested/deep"]);
     assert!(folders.values().all(|name| name.len() == 40) && folders["nested"] != folders["nested/deep"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_asked_for_only_files_of_the_view_are_found(path in "[a-d./\\\\%:~ ]{0,16}|nested/[a.t/x]{0,8}") {
+        let shelf = shelf();
+        if let Found::File(file) = shelf.find(&path) {
+            proptest::prop_assert_eq!(file.path.as_str(), path.as_str());
+            proptest::prop_assert!(shelf.files().contains(file));
+            let place = shelf.place(file);
+            proptest::prop_assert_eq!(place.parent(), Some(Path::new("/views/x/models--Acme--Tiny/blobs")));
+        }
+    }
+}

@@ -172,7 +172,7 @@ impl Agent {
         let keeper = Keeper::new(store.clone(), starter.clock.clone(), limits, options.limits.scrub);
         let parts = HostParts {
             usage,
-            models: Models::new(store.clone(), transfer, keeper.clone()),
+            models: Models::new(store.clone(), transfer, keeper.clone(), options.sources),
             keeper,
             oracle: Oracle::new(store, driver),
             starter,

@@ -180,12 +180,16 @@ impl Host {
 
     fn hear(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Desired(desired) => self.desire(*desired),
+            Inbound::Desired(desired) => {
+                self.desire(*desired);
+                self.renew_tokens();
+            }
             Inbound::Secrets(secrets) => {
                 self.secrets.extend(secrets);
                 while self.secrets.len() > SECRETS_MAX {
                     self.secrets.pop_first();
                 }
+                self.renew_tokens();
             }
             Inbound::Question { id, question } => self.ask(id, question),
             Inbound::Folder(part) => self.folder_part(&part),

@@ -11,14 +11,14 @@ use std::{
 
 use api::{DesiredModel, FetchProgress, ModelReport, ModelState};
 use base::{Backoff, Redacted, Timestamp};
-use hub::{Hub, HubOptions};
+use hub::{Hub, HubOptions, TokenHolder};
 use store::{Arrival, HubStanding, Provenance, SourceShare, Store, StoredModel, Supplier};
 use tokio::sync::watch;
-use transfer::{FetchReport, FetchRequest, FetchState, HubSource, SourceList, Transfer};
+use transfer::{FetchReport, FetchRequest, FetchState, Transfer};
 use types::{Fault, HubName, Manifest, ModelKey};
 use url::Url;
 
-use crate::{converge::ModelStanding, keep::Keeper};
+use crate::{SideSources, converge::ModelStanding, keep::Keeper};
 
 /// Between tries of a fetch that failed for good. The transfer itself has been patient for two minutes by then; a
 /// person may be mending something, and should not wait long for the next try.
@@ -35,6 +35,7 @@ pub(crate) struct Models {
     store: Store,
     transfer: Transfer,
     keeper: Keeper,
+    sources: SideSources,
     hubs: HashMap<(HubName, Url), Hub>,
     fetches: BTreeMap<ModelKey, Fetch>,
     fetched: BTreeMap<ModelKey, Fetched>,
@@ -47,6 +48,7 @@ enum Fetch {
         failures: u32,
         /// Set once there is room and bytes are on their way.
         progress: Arc<OnceLock<watch::Receiver<transfer::FetchProgress>>>,
+        token: TokenHolder,
     },
     Failed {
         fault: Fault,
@@ -138,9 +140,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 impl Models {
-    pub(crate) fn new(store: Store, transfer: Transfer, keeper: Keeper) -> Self {
+    pub(crate) fn new(store: Store, transfer: Transfer, keeper: Keeper, sources: SideSources) -> Self {
         let (hubs, fetches, fetched) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { store, transfer, keeper, hubs, fetches, fetched }
+        Self { store, transfer, keeper, sources, hubs, fetches, fetched }
     }
 
     /// Returns models to fetch beyond those that are desired: damaged ones, whose files are brought again from where they
@@ -228,13 +230,14 @@ impl Models {
                 return None;
             }
         };
+        let token = TokenHolder::new(token);
         let request = FetchRequest {
             manifest: Arc::new(model.manifest.clone()),
-            sources: SourceList::one(Arc::new(HubSource::new(hub, key.repo.name.clone(), key.commit, token))),
+            sources: self.sources.of(key, hub, token.token()),
             supplier: supplier(model),
         };
         let progress = Arc::new(OnceLock::new());
-        let running = Fetch::Running { started_at: now, failures, progress: Arc::clone(&progress) };
+        let running = Fetch::Running { started_at: now, failures, progress: Arc::clone(&progress), token };
         self.fetches.insert(key.clone(), running);
         Some(Bringing {
             store: self.store.clone(),
@@ -244,6 +247,14 @@ impl Models {
             hub_endpoint: model.hub_endpoint.clone(),
             progress,
         })
+    }
+
+    /// Has a running fetch go on with another token.
+    pub(crate) fn renew_token(&self, key: &ModelKey, token: Redacted<String>) {
+        match self.fetches.get(key) {
+            Some(Fetch::Running { token: held, .. }) => held.replace(Some(token)),
+            Some(Fetch::Failed { .. }) | None => {}
+        }
     }
 
     /// Forgets a fetch that was given up.
@@ -309,7 +320,7 @@ impl Models {
                     ModelState::Failed { fault: fault.clone(), failures: *failures, retry_at: *retry_at };
                 (state, bytes_here())
             }
-            Some(Fetch::Running { started_at, failures, progress }) => match progress.get() {
+            Some(Fetch::Running { started_at, failures, progress, .. }) => match progress.get() {
                 Some(progress) => {
                     let progress = progress.borrow().clone();
                     let bytes = progress.bytes_done.bytes();

@@ -10,13 +10,15 @@ use tokio::{
 };
 use types::HostCapacity;
 
-use crate::{PassThrough, RelayLimits, ScrubPace};
+use crate::{PassThrough, RelayLimits, ScrubPace, SideSources};
 
 /// How an agent is set up.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
     /// The agent's folder: store, spool, released folders, records of workers.
     pub data_dir: PathBuf,
+    /// Where models come from beside their hubs.
+    pub sources: SideSources,
     /// What the host has, as it is told to the server.
     pub capacity: HostCapacity,
     /// What workers may reach.

@@ -46,6 +46,13 @@ impl LiveToken {
     }
 }
 
+impl LiveToken {
+    /// Makes the token of who has none, and never gets one.
+    pub fn none() -> Self {
+        Self::from(None::<Redacted<String>>)
+    }
+}
+
 impl From<Option<&Redacted<String>>> for LiveToken {
     /// Makes a token that is never replaced.
     fn from(token: Option<&Redacted<String>>) -> Self {

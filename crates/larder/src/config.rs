@@ -14,15 +14,21 @@
 //! name = "huggingface"
 //! endpoint = "https://huggingface.co"
 //! trusted = true
+//! mirrors = ["https://mirror.example.com"]   # asked before the hub: docs/sources.md
 //! ```
+
+mod source;
 
 use std::{fs, net::SocketAddr, path::Path};
 
+use agent::SideSource;
 use base::ByteSize;
+use hub::FolderPlace;
 use serde::Deserialize;
 use types::{ErrorCode, Fault, HubName};
 use url::Url;
 
+use self::source::{BucketSection, MirrorSection};
 use crate::grammar::{IsolationWish, ListenArgs, WorkerArgs};
 
 /// Where the public hub answers.
@@ -64,6 +70,23 @@ struct HubSection {
     endpoint: Url,
     #[serde(default)]
     trusted: bool,
+    #[serde(default)]
+    mirrors: Vec<MirrorSection>,
+    /// Addresses of folders over HTTP.
+    #[serde(default)]
+    folders: Vec<String>,
+    #[serde(default)]
+    buckets: Vec<BucketSection>,
+}
+
+impl HubSection {
+    /// Returns the sources beside the hub, in the order in which they are asked.
+    fn sources(&self) -> Vec<(HubName, SideSource)> {
+        let mirrors = self.mirrors.iter().map(MirrorSection::source);
+        let folders = self.folders.iter().cloned().map(|address| FolderPlace::Http { address });
+        let folders = folders.chain(self.buckets.iter().map(BucketSection::place)).map(SideSource::Folder);
+        mirrors.chain(folders).map(|source| (self.name.clone(), source)).collect()
+    }
 }
 
 /// A size as people write it.
@@ -121,6 +144,8 @@ pub(crate) struct AgentConfig {
     pub(crate) workers_max: Option<u32>,
     /// How many bytes models may take.
     pub(crate) cache_bytes_max: Option<ByteSize>,
+    /// Where models come from beside their hubs, in the order in which they are asked.
+    pub(crate) sources: Vec<(HubName, SideSource)>,
 }
 
 impl ConfigFile {
@@ -190,6 +215,7 @@ impl ConfigFile {
             isolation: arguments.isolation.or(isolation).unwrap_or_default(),
             workers_max: arguments.host_workers_max.or(section.workers_max),
             cache_bytes_max: arguments.cache_bytes_max.or(section.cache_bytes_max.map(|size| size.0)),
+            sources: self.hubs.iter().flat_map(HubSection::sources).collect(),
         }
     }
 }

@@ -36,6 +36,15 @@ impl Host {
         });
     }
 
+    /// Gives running fetches the tokens of now: their owner may have replaced one.
+    pub(super) fn renew_tokens(&self) {
+        for model in self.desired.iter().flat_map(|desired| &desired.models) {
+            if let Some(token) = model.token.as_ref().and_then(|token| self.secrets.get(token)) {
+                self.parts.models.renew_token(model.manifest.key(), token.clone());
+            }
+        }
+    }
+
     pub(super) fn ask_for_folder(&mut self, digest: Digest) {
         if self.folders.want(digest, self.now()) {
             // An answer that never comes is noticed by its silence, also when the link is down now.

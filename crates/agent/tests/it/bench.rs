@@ -156,6 +156,7 @@ async fn open(
 ) -> (AgentHandle, CancellationToken, JoinHandle<()>) {
     let options = AgentOptions {
         data_dir: folder.to_owned(),
+        sources: agent::SideSources::default(),
         capacity: HostCapacity {
             cpu_count: 2,
             memory: ByteSize::mib(1024),

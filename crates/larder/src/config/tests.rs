@@ -60,3 +60,52 @@ fn what_is_wrong_is_refused() {
     assert_eq!(fault.code, ErrorCode::ListenFailed);
     assert!(file("").server(&ListenArgs { insecure_http: true, ..open }).is_ok());
 }
+
+#[test]
+fn sources_beside_a_hub_are_asked_mirrors_first_then_folders_then_buckets() {
+    let config = file(
+        r#"
+        [[hubs]]
+        name = "huggingface"
+        endpoint = "https://huggingface.co"
+        folders = ["https://files.lan/models/"]
+        mirrors = ["https://m1.lan", { address = "https://m2.lan", send_token = true }]
+        [[hubs.buckets]]
+        endpoint = "http://minio.lan:9000"
+        bucket = "models"
+        access_key = "larder"
+        secret_key = "hidden"
+        "#,
+    );
+    let sources = config.agent(WorkerArgs::default()).sources;
+    let mirror = |address: &str, token| SideSource::Mirror { address: address.parse().unwrap(), token };
+    let bucket = FolderPlace::Bucket {
+        endpoint: "http://minio.lan:9000".parse().unwrap(),
+        region: "us-east-1".to_owned(),
+        bucket: "models".to_owned(),
+        prefix: String::new(),
+        keys: Some(hub::BucketKeys {
+            access_key: "larder".to_owned(),
+            secret_key: "hidden".to_owned().into(),
+        }),
+    };
+    let expected = [
+        mirror("https://m1.lan", agent::MirrorToken::Withheld),
+        mirror("https://m2.lan", agent::MirrorToken::Sent),
+        SideSource::Folder(FolderPlace::Http { address: "https://files.lan/models/".to_owned() }),
+        SideSource::Folder(bucket),
+    ];
+    let named: Vec<(HubName, SideSource)> =
+        expected.into_iter().map(|source| (HubName::hugging_face(), source)).collect();
+    assert_eq!(sources, named);
+    assert!(!format!("{config:?}").contains("hidden"));
+    for wrong in [
+        "mirrors = [{ address = \"https://m\", token = true }]",
+        "[[hubs.buckets]]\nendpoint = \"http://m\"\nbucket = \"b\"\naccess_key = \"alone\"",
+        "[[hubs.buckets]]\nendpoint = \"http://m\"",
+        "mirror = []",
+    ] {
+        let text = format!("[[hubs]]\nname = \"a\"\nendpoint = \"http://a\"\n{wrong}");
+        assert!(ConfigFile::parse(&text).is_err(), "{wrong:?} was taken");
+    }
+}

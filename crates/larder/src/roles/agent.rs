@@ -46,6 +46,7 @@ pub(crate) async fn run(
     let driver: Arc<dyn Driver> = Arc::new(driver);
     let options = AgentOptions {
         data_dir: host_folder.clone(),
+        sources: agent::SideSources::new(config.sources.iter().cloned())?,
         capacity: capacity(&config, isolation, disk.as_ref(), &host_folder)?,
         egress: if config.egress { Egress::Shared } else { Egress::None },
         pass_through: if config.edge_pass_through { PassThrough::Allowed } else { PassThrough::Refused },

@@ -37,6 +37,13 @@ impl SourceList {
     }
 }
 
+impl SourceList {
+    /// Returns the names of the sources, in their order.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|source| source.name()).collect()
+    }
+}
+
 impl From<Arc<dyn Source>> for SourceList {
     fn from(source: Arc<dyn Source>) -> Self {
         Self::one(source)

@@ -166,6 +166,45 @@ fn a_view_adds_no_bytes_and_names_its_blobs() {
     assert_eq!(fs::read_dir(root.path().join("views")).unwrap().count(), 0);
 }
 
+/// Two quantisations of one commit, as two endpoints of a host keep them: each view shows its own and lists only that.
+#[test]
+fn two_selections_of_one_commit_are_two_views_with_two_listings() {
+    let root = tempfile::tempdir().unwrap();
+    let store = pool::open(&pool::real(), root.path());
+    let entropy = Entropy::seeded(3);
+    let config = pool::sample(&entropy, "config.json", Algorithm::GitSha1, 100);
+    let selections = ["Q4_K_M.gguf", "Q8_0.gguf"].map(|name| {
+        let weights = pool::sample(&entropy, name, Algorithm::Sha256, 5000);
+        let manifest = pool::manifest("huggingface!Acme/Tiny", 0xab, &[&config, &weights]);
+        let model = Model { manifest, samples: vec![config.clone(), weights] };
+        publish(&store, &model);
+        (name, model)
+    });
+    let leases = selections.each_ref().map(|(_, model)| store.view(&spec(model, [])).unwrap());
+    assert_ne!(leases[0].id(), leases[1].id());
+    for ((name, model), lease) in selections.iter().zip(&leases) {
+        let commit = model.manifest.key().commit;
+        let names = |folder: &str| {
+            let entries = fs::read_dir(lease.path().join(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+        };
+        let expected = BTreeSet::from(["config.json".to_owned(), (*name).to_owned()]);
+        assert_eq!(names(&format!("snapshots/{commit}")), expected);
+        assert_eq!(names("blobs").len(), 2);
+        let listing = fs::read(lease.path().join(format!("trees/{commit}.json"))).unwrap();
+        let listing: serde_json::Value = serde_json::from_slice(&listing).unwrap();
+        let listed: BTreeSet<String> = listing["files"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(listed, expected, "offline, a listing that names more makes the snapshot incomplete");
+    }
+    // One quantisation goes, with its bytes and nothing else.
+    let [gone, kept] = leases;
+    drop(gone);
+    let removed = store.remove(selections[0].1.manifest.key()).unwrap();
+    assert_eq!(removed.blobs, 1);
+    assert!(kept.path().join("blobs").join(config.file.digest.to_string()).exists());
+    assert!(store.verify(selections[1].1.manifest.key()).unwrap().is_sound());
+}
+
 #[test]
 fn names_that_stand_in_each_others_way_are_refused_or_left_out() {
     let root = tempfile::tempdir().unwrap();

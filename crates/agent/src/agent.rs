@@ -31,7 +31,7 @@ use crate::{
     edge::Edge,
     host::{Command, Ears, Host, HostParts, Slot, disk_use, views},
     identity::Identity,
-    keep::{Keeper, scrub},
+    keep::{Keeper, Learnt, scrub},
     models::Models,
     options::{AgentOptions, Surroundings},
     outbox::{Outbox, parse_event},
@@ -46,6 +46,8 @@ use crate::{
 
 /// Messages of the server that wait for the host, which takes each up within milliseconds.
 const INBOUND_MAX: usize = 256;
+/// What this host has learnt of how models are used; see [`crate::keep`].
+const EXPERIENCE_FILE: &str = "experience.json";
 /// Commands that wait. Each is somebody who stops the agent.
 const COMMANDS_MAX: usize = 8;
 
@@ -169,7 +171,8 @@ impl Agent {
                 .disk_free_min
                 .unwrap_or_else(|| RoomLimits::default_disk_free_min(disk_total)),
         };
-        let keeper = Keeper::new(store.clone(), starter.clock.clone(), limits, options.limits.scrub);
+        let learnt = Learnt::read(disk.clone(), options.data_dir.join(EXPERIENCE_FILE));
+        let keeper = Keeper::new(store.clone(), starter.clock.clone(), limits, options.limits.scrub, learnt);
         let parts = HostParts {
             usage,
             models: Models::new(store.clone(), transfer, keeper.clone(), options.sources),

@@ -9,6 +9,7 @@
 //! What goes is `scheduler::eviction`'s decision, what is freed the store's to tell: after each eviction it is asked again.
 //! [`Keeper::run`] is the background of it: strays, watermarks, notes; [`scrub`] verifies. Both are the agent's tasks.
 
+mod experience;
 mod policy;
 mod scrub;
 
@@ -24,11 +25,12 @@ use base::{ByteSize, Clock};
 use scheduler::eviction::{self, EvictionPlan, EvictionPolicy};
 use store::{
     Admission, Condition, EvictionReason, RemoveModelError, Reservation, RoomLimits, STRAY_AGE_MAX, Store,
-    Supplier,
+    Supplier, Use,
 };
 use tokio_util::sync::CancellationToken;
 use types::{Fault, Manifest, ModelKey};
 
+pub(crate) use experience::Learnt;
 pub(crate) use policy::Wishes;
 pub(crate) use scrub::scrub;
 
@@ -53,8 +55,9 @@ struct Inner {
     clock: Clock,
     limits: RoomLimits,
     pace: ScrubPace,
-    policy: EvictionPolicy,
-    wishes: Mutex<Wishes>,
+    experience: Learnt,
+    /// Not known until the server has spoken; until then nothing goes without need.
+    wishes: Mutex<Option<Wishes>>,
     /// One at a time makes room, or two would evict for the same bytes.
     making_room: Mutex<()>,
     counts: Counts,
@@ -101,25 +104,43 @@ struct Shortage {
 }
 
 impl Keeper {
-    pub(crate) fn new(store: Store, clock: Clock, limits: RoomLimits, pace: ScrubPace) -> Self {
+    /// Makes a keeper. What it learnt before stands in a file.
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        limits: RoomLimits,
+        pace: ScrubPace,
+        experience: Learnt,
+    ) -> Self {
         Self(Arc::new(Inner {
             store,
             clock,
             limits,
             pace,
-            policy: EvictionPolicy::default(),
+            experience,
             wishes: Mutex::default(),
             making_room: Mutex::default(),
             counts: Counts::default(),
         }))
     }
 
+    /// Notes that a worker starts with a model.
+    pub(crate) fn used(&self, key: &ModelKey) {
+        self.0.store.note_use(key, Use::Begins);
+        self.learn(key);
+    }
+
+    /// Learns from a use, or from the wish to have a model here. The store counts the latter by itself.
+    pub(crate) fn learn(&self, key: &ModelKey) {
+        let Some(model) = self.0.store.get(key) else { return };
+        let rate = policy::refetch_rate_bytes(self.0.store.provenance(key).as_ref());
+        let capacity = self.0.limits.cache_bytes_max;
+        self.0.experience.record(key, model.manifest.bytes(), rate, capacity, self.0.clock.now());
+    }
+
     /// Takes up what is wanted here: those models are not evicted.
     pub(crate) fn wish(&self, wishes: Wishes) {
-        let mut present = self.wishes();
-        if *present != wishes {
-            *present = wishes;
-        }
+        *self.present_wishes() = Some(wishes);
     }
 
     /// Reserves room for a model, evicting what may go where that is needed. Blocks.
@@ -142,14 +163,12 @@ impl Keeper {
                 Admission::Needs(shortfall) => {
                     last = Some(shortfall);
                     let reason = EvictionReason::RoomFor(key.clone());
-                    match self.free(shortfall.bytes, &reason) {
-                        Ok(()) => {}
-                        Err(NoRoom::Failed(fault)) => return Err(fault),
-                        Err(NoRoom::Short(short)) => {
-                            let wishes = self.wishes();
-                            return Err(policy::no_room(key, shortfall, &short.plan, &short.shelf, &wishes));
+                    self.free(shortfall.bytes, &reason).map_err(|no_room| match no_room {
+                        NoRoom::Failed(fault) => fault,
+                        NoRoom::Short(short) => {
+                            policy::no_room(key, shortfall, &short.plan, &short.shelf, &self.wishes())
                         }
-                    }
+                    })?;
                 }
             }
         }
@@ -183,7 +202,8 @@ impl Keeper {
         }
         let shelf = store.shelf();
         let lineup = policy::lineup(&shelf, &self.wishes(), spared);
-        let plan = eviction::choose(&lineup, needed, shelf.at, &self.0.policy);
+        let policy = EvictionPolicy { outlook: self.0.experience.outlook(), ..EvictionPolicy::default() };
+        let plan = eviction::choose(&lineup, needed, shelf.at, &policy);
         let must_do = match reason {
             EvictionReason::RoomFor(_) => plan.short_by.bytes() == 0,
             // Less is better than nothing when nobody waits for the rest.
@@ -194,7 +214,8 @@ impl Keeper {
         }
         for victim in &plan.victims {
             // Somebody may have come to want it while the others went.
-            if !self.wishes().wants(&victim.key) {
+            let is_wanted = self.present_wishes().as_ref().is_some_and(|wishes| wishes.wants(&victim.key));
+            if !is_wanted {
                 self.evict(&victim.key, reason.clone(), victim.grounds.to_string())?;
             }
         }
@@ -244,8 +265,8 @@ impl Keeper {
                 if !is_last {
                     keeper.tidy();
                 }
-                if flush && let Err(error) = keeper.0.store.flush() {
-                    tracing::warn!(reason = %error.fault(), "the uses of models could not be written");
+                if flush {
+                    keeper.flush();
                 }
             };
             if let Err(panic) = tokio::task::spawn_blocking(work).await {
@@ -254,6 +275,15 @@ impl Keeper {
             if flush {
                 flush_at = clock.now() + FLUSH_PERIOD;
             }
+        }
+    }
+
+    fn flush(&self) {
+        if let Err(error) = self.0.store.flush() {
+            tracing::warn!(reason = %error.fault(), "the uses of models could not be written");
+        }
+        if let Err(error) = self.0.experience.save() {
+            tracing::warn!(%error, "what was learnt of the uses of models could not be written");
         }
     }
 
@@ -276,7 +306,7 @@ impl Keeper {
         };
         let taken = usage.blobs + usage.partial + usage.quarantined;
         let surplus = policy::surplus(taken, usage.available, &self.0.limits);
-        if surplus.bytes() == 0 {
+        if surplus.bytes() == 0 || self.present_wishes().is_none() {
             return;
         }
         let _alone = self.0.making_room.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,7 +317,11 @@ impl Keeper {
         }
     }
 
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+    fn wishes(&self) -> Wishes {
+        self.present_wishes().clone().unwrap_or_default()
+    }
+
+    fn present_wishes(&self) -> MutexGuard<'_, Option<Wishes>> {
         self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -90,6 +90,7 @@ impl Bringing {
         let (manifest, supplier) = (Arc::clone(&request.manifest), request.supplier.clone());
         let reservation = {
             let (manifest, supplier) = (Arc::clone(&manifest), supplier.clone());
+            let keeper = keeper.clone();
             blocking(move || keeper.room_for(&manifest, &supplier)).await?
         };
         let fetch = transfer.fetch(request);
@@ -98,7 +99,11 @@ impl Bringing {
         let report = fetch.join().await.map_err(|error| error.fault())?;
         drop(reservation);
         let noted = report.clone();
-        blocking(move || note_provenance(&store, &manifest, supplier, &hub_endpoint, &noted)).await;
+        blocking(move || {
+            note_provenance(&store, &manifest, supplier, &hub_endpoint, &noted);
+            keeper.learn(manifest.key());
+        })
+        .await;
         Ok(report)
     }
 }

@@ -9,6 +9,7 @@
 //! [agent]
 //! egress = false
 //! cache_bytes_max = "2 TB"
+//! disk_free_min = "50 GB"
 //!
 //! [[hubs]]                                  # the first one is the default
 //! name = "huggingface"
@@ -61,6 +62,7 @@ struct AgentSection {
     isolation: Option<IsolationWord>,
     workers_max: Option<u32>,
     cache_bytes_max: Option<SizeText>,
+    disk_free_min: Option<SizeText>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -144,6 +146,8 @@ pub(crate) struct AgentConfig {
     pub(crate) workers_max: Option<u32>,
     /// How many bytes models may take.
     pub(crate) cache_bytes_max: Option<ByteSize>,
+    /// How many bytes of the disk fetches leave free.
+    pub(crate) disk_free_min: Option<ByteSize>,
     /// Where models come from beside their hubs, in the order in which they are asked.
     pub(crate) sources: Vec<(HubName, SideSource)>,
 }
@@ -215,6 +219,7 @@ impl ConfigFile {
             isolation: arguments.isolation.or(isolation).unwrap_or_default(),
             workers_max: arguments.host_workers_max.or(section.workers_max),
             cache_bytes_max: arguments.cache_bytes_max.or(section.cache_bytes_max.map(|size| size.0)),
+            disk_free_min: arguments.disk_free_min.or(section.disk_free_min.map(|size| size.0)),
             sources: self.hubs.iter().flat_map(HubSection::sources).collect(),
         }
     }

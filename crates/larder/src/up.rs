@@ -185,6 +185,9 @@ fn agent_words(arguments: &UpArgs) -> Vec<std::ffi::OsString> {
     if let Some(size) = workers.cache_bytes_max {
         words.extend(["--cache-bytes-max".into(), size.bytes().to_string().into()]);
     }
+    if let Some(size) = workers.disk_free_min {
+        words.extend(["--disk-free-min".into(), size.bytes().to_string().into()]);
+    }
     words
 }
 

@@ -126,8 +126,11 @@ impl Inner {
         tracing::warn!(blob = %digest, models = models.len(), "a blob is damaged and is moved aside");
         self.counters.add_quarantined();
         let (from, to) = (self.layout.blob(digest), self.layout.quarantined(digest));
-        match self.disk.rename(&from, &to) {
-            Ok(()) => self.index().insert_quarantined(*digest, size),
+        let moved = self.disk.rename(&from, &to);
+        // Also when it did not move: the views are told once it is repaired.
+        self.index().insert_quarantined(*digest, if moved.is_ok() { size } else { 0 });
+        match moved {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(models),
             Err(error) => return Err(DiskTrouble::new("moving aside", from, error)),
         }

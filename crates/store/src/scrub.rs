@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
-use base::{ByteSize, Disk, DiskFile, Timestamp, write_durably};
+use base::{Advice, ByteSize, Disk, DiskFile, Timestamp, write_durably};
 use serde::{Deserialize, Serialize};
 use types::Digest;
 
@@ -83,6 +83,8 @@ impl Scrubbing {
     /// Reads the next piece. Blocks for the time that the disk takes for a MiB.
     pub fn step(&mut self) -> ScrubStep {
         let counters = &self.store.counters;
+        // Else it would verify memory; mapped pages stay all the same. That a disk takes no advice costs only that.
+        let _ = self.file.advise(Advice::DontNeed, self.offset, self.buffer.len() as u64);
         match self.file.read_at(&mut self.buffer, self.offset) {
             Ok(0) => {
                 let actual =
@@ -96,6 +98,8 @@ impl Scrubbing {
             }
             Ok(read) => {
                 self.hasher.update(&self.buffer[..read]);
+                // Nor does it push out what workers have warmed.
+                let _ = self.file.advise(Advice::DontNeed, self.offset, read as u64);
                 self.offset += read as u64;
                 ScrubStep::Read(read as u64)
             }

@@ -108,7 +108,7 @@ impl Host {
                 let token = self.serve(started.relay.sharing, started.relay.listener);
                 let Some(slot) = self.parts.workers.get_mut(id) else { return };
                 for lease in &leases {
-                    self.parts.starter.store.note_use(&lease.spec().key, Use::Begins);
+                    self.parts.keeper.used(&lease.spec().key);
                 }
                 slot.started(leases, marks, token);
                 tracing::info!(worker = %id, processes = ?started.processes, "a worker runs");

@@ -7,7 +7,7 @@ use std::{
 
 use base::{ByteSize, Timestamp};
 use scheduler::eviction::{self, BlobIndex, EvictionPlan, Held, Shelved, Standing, Uses};
-use store::{ModelFacts, NeverFits, RoomLimits, Shelf, Shortfall};
+use store::{ModelFacts, NeverFits, Provenance, RoomLimits, Shelf, Shortfall};
 use types::{Digest, ErrorCode, Fault, ModelKey};
 
 /// The store stands above its high mark beyond this part of what it may take.
@@ -70,19 +70,22 @@ pub(super) fn lineup(shelf: &Shelf, wishes: &Wishes, spared: Option<Duration>) -
             *known.entry(blob.digest).or_insert_with(|| lineup.blob(bytes))
         });
         let blobs = blobs.collect();
-        let rated = facts.provenance.as_ref().filter(|came| came.bytes.bytes() >= RATED_BYTES_MIN);
         lineup.model(Shelved {
             key: facts.key.clone(),
             blobs,
             standing: standing(facts, wishes, spared, shelf.at),
             uses: facts.uses.clone().unwrap_or_else(|| Uses::first(facts.since)),
-            refetch_rate_bytes: rated
-                .and_then(store::Provenance::rate_bytes_per_second)
-                .unwrap_or(REFETCH_RATE_BYTES),
+            refetch_rate_bytes: refetch_rate_bytes(facts.provenance.as_ref()),
             copies_elsewhere: wishes.copies.get(&facts.key).copied().unwrap_or(0),
         });
     }
     lineup
+}
+
+/// Returns how fast a model is thought to come again: as fast as it came, where that says something.
+pub(super) fn refetch_rate_bytes(provenance: Option<&Provenance>) -> u64 {
+    let rated = provenance.filter(|came| came.bytes.bytes() >= RATED_BYTES_MIN);
+    rated.and_then(Provenance::rate_bytes_per_second).unwrap_or(REFETCH_RATE_BYTES)
 }
 
 /// Returns how many bytes have to go so that the store stands at its low mark; none while it is below the high one.

@@ -51,7 +51,7 @@ pub(crate) async fn run(
         egress: if config.egress { Egress::Shared } else { Egress::None },
         pass_through: if config.edge_pass_through { PassThrough::Allowed } else { PassThrough::Refused },
         connect: Arc::new(UnixConnect { path: folder.join(folders::LINK_SOCKET) }),
-        limits: AgentLimits::default(),
+        limits: AgentLimits { disk_free_min: config.disk_free_min, ..AgentLimits::default() },
     };
     let outside = agent::Surroundings {
         clock: Clock::System,

@@ -5,6 +5,7 @@
 //! `LARDER_CRASH_SEED` runs one seed; otherwise they follow on from `PROPTEST_RNG_SEED`, 500 times the test factor.
 
 mod check;
+mod keeping;
 mod known;
 mod models;
 mod tally;
@@ -141,7 +142,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.below(50) {
+        match self.below(54) {
             0..4 => self.claim(),
             4..15 => self.write(),
             15..18 => self.finish(),
@@ -161,6 +162,7 @@ impl World {
             }
             46..48 => self.plan_error(),
             48 => self.limit_room(),
+            49..53 => self.keep(),
             _ => drop(self.store().sweep_views(&BTreeSet::new())),
         }
     }
@@ -432,6 +434,7 @@ impl World {
         self.writers.clear();
         self.leases.clear();
         self.store = None;
+        self.known.shaky.clear();
         self.disk = found;
         // Sometimes the power fails again while the store is being opened.
         if self.below(8) == 0 {
@@ -448,7 +451,10 @@ impl World {
                     self.store = Some(store);
                     if self.disk.has_power() {
                         let disk = self.disk.clone();
-                        disk.spare(|| self.check());
+                        disk.spare(|| {
+                            self.end_rot();
+                            self.check();
+                        });
                     }
                     return;
                 }

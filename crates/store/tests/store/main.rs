@@ -11,6 +11,8 @@ mod import;
 #[cfg(test)]
 mod keep;
 #[cfg(test)]
+mod keep_faults;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod lifecycle;
@@ -26,6 +28,8 @@ mod rights;
 mod room;
 #[cfg(test)]
 mod scrub;
+#[cfg(test)]
+mod small_disk;
 #[cfg(test)]
 mod view_tree;
 #[cfg(test)]

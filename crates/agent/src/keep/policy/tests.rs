@@ -1,4 +1,4 @@
-use store::{BlobFacts, CacheTooSmall, Condition, Pin, PinnedBy, Provenance};
+use store::{BlobFacts, CacheTooSmall, Condition, Pin, PinnedBy};
 use types::{Commit, SelectionKey};
 
 use super::*;

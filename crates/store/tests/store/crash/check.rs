@@ -68,6 +68,7 @@ impl World {
                 "{supplier:?} has to bring {digest} again"
             );
         }
+        self.check_notes();
         for scratch in ["building", "trash"] {
             assert_eq!(self.disk.list(&Path::new(ROOT).join(scratch)).unwrap(), []);
         }
@@ -86,6 +87,7 @@ impl World {
         self.reopen();
         let store = self.store();
         store.sweep_views(&BTreeSet::new()).unwrap();
+        self.unpin_everything();
         let supplier = self.suppliers[0].clone();
         for manifest in self.manifests.clone() {
             for sample in &self.samples {
@@ -103,6 +105,7 @@ impl World {
             store.remove(manifest.key()).unwrap();
         }
         assert_eq!(store.disk_usage().unwrap().blobs, store.disk_usage().unwrap().unreferenced);
+        assert_eq!(store.disk_usage().unwrap().quarantined, ByteSize(0));
         assert_eq!(self.disk.list(&Path::new(ROOT).join("views")).unwrap(), []);
     }
 }

@@ -22,6 +22,13 @@ pub(super) struct Known {
     pub(super) suppliers: BTreeSet<(Digest, Supplier)>,
     pub(super) models: BTreeSet<ModelKey>,
     pub(super) gone: BTreeSet<ModelKey>,
+    pub(super) pinned: BTreeSet<ModelKey>,
+    /// Models of which it was noted how they came.
+    pub(super) provenance: BTreeSet<ModelKey>,
+    /// Models whose record may be gone although they are listed: their removal failed half-way.
+    pub(super) shaky: BTreeSet<ModelKey>,
+    /// Blobs that were let rot and perhaps not moved aside.
+    pub(super) rotten: BTreeSet<Digest>,
     pub(super) extents: BTreeMap<PartialKey, BTreeSet<ExtentIndex>>,
     /// Partial files that hold wrong bytes for sure: whoever finishes them must be told.
     pub(super) wrong: BTreeSet<PartialKey>,

@@ -34,6 +34,7 @@ impl World {
                 assert!(missing.files.is_empty(), "a model was published without {:?}", missing.files);
                 assert_eq!(model.manifest, *manifest);
                 self.known.models.insert(manifest.key().clone());
+                self.known.shaky.remove(manifest.key());
                 self.known.blobs.extend(manifest.files().iter().map(|file| file.digest));
                 self.tally.models += 1;
             }
@@ -48,15 +49,19 @@ impl World {
         match self.store().remove(&key) {
             Ok(_) => {
                 assert!(!leased, "a leased model was removed");
+                assert!(!self.known.pinned.contains(&key), "a pinned model was removed");
                 self.forget_model(&key);
                 self.known.gone.insert(key);
                 self.tally.removed += 1;
             }
             Err(RemoveModelError::NotHere(_)) => assert!(!self.known.models.contains(&key)),
-            Err(RemoveModelError::InUse(_) | RemoveModelError::Pinned(_)) => {}
+            Err(RemoveModelError::InUse(_)) => {}
+            // A pin that could not be cleared, or notes that could not be read.
+            Err(RemoveModelError::Pinned(_)) => {}
             Err(RemoveModelError::Disk(_)) => {
                 self.tally.failed += 1;
                 self.forget_model(&key);
+                self.known.shaky.insert(key);
             }
         }
     }
@@ -64,6 +69,8 @@ impl World {
     /// Nothing is sure any more of a model and of what it alone names.
     pub(super) fn forget_model(&mut self, key: &ModelKey) {
         self.known.models.remove(key);
+        self.known.pinned.remove(key);
+        self.known.provenance.remove(key);
         let named = |manifest: &&Manifest| self.known.models.contains(manifest.key());
         let kept: BTreeSet<Digest> = self
             .manifests

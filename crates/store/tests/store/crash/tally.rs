@@ -14,6 +14,9 @@ pub(super) struct Tally {
     pub(super) views_found_again: u64,
     pub(super) full: u64,
     pub(super) failed: u64,
+    pub(super) pins: u64,
+    pub(super) swept: u64,
+    pub(super) quarantined: u64,
 }
 
 /// Tells which seed it was when its run panics.
@@ -26,7 +29,7 @@ impl Drop for NamedSeed {
 }
 
 impl Tally {
-    pub(super) fn numbers(&mut self) -> [&mut u64; 11] {
+    pub(super) fn numbers(&mut self) -> [&mut u64; 14] {
         [
             &mut self.power_losses,
             &mut self.kills,
@@ -39,6 +42,9 @@ impl Tally {
             &mut self.views_found_again,
             &mut self.full,
             &mut self.failed,
+            &mut self.pins,
+            &mut self.swept,
+            &mut self.quarantined,
         ]
     }
 

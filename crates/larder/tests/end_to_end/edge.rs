@@ -25,6 +25,21 @@ fn write_model(models: &Path, name: &str, text: &str) {
     fs::write(folder.join("nested/notes.txt"), text).unwrap();
 }
 
+/// Writes a model that `transformers` finds a tokenizer in, of three words.
+fn write_tokenizer(models: &Path, name: &str) {
+    write_model(models, name, "words");
+    let folder = models.join(name);
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "the": 1, "shelf": 2}, "unk_token": "[UNK]"},
+    });
+    let config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"});
+    fs::write(folder.join("config.json"), "{\"model_type\": \"bert\"}").unwrap();
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+}
+
 /// The files below a folder by their SHA-256, as the worker tells them.
 fn digests(folder: &Path) -> Value {
     let files = ["config.json", "model.safetensors", "nested/notes.txt"];
@@ -53,10 +68,12 @@ async fn stock_clients_get_the_pinned_model_whatever_becomes_of_the_hub() {
     let models = tempfile::tempdir().unwrap();
     write_model(models.path(), "Acme/Tiny", "one");
     write_model(models.path(), "Acme/Other", "other");
+    write_tokenizer(models.path(), "Acme/Words");
     let pinned = digests(&models.path().join("Acme/Tiny"));
     let setting = Setting { models: Some(models.path()), up_arguments: Some(&[]), ..Setting::default() };
     let mut system = System::start_with(prepared, setting).await;
-    let arguments = [&["--model", "acme/tiny", "--idle-timeout", "600"], &QUIET[..]].concat();
+    let own = ["--model", "acme/tiny", "--model", "Acme/Words", "--idle-timeout", "600"];
+    let arguments = [&own, &QUIET[..]].concat();
     let created = system.create_endpoint("edge", "edge.py", &arguments);
     let commit = created["models"][0]["commit"].as_str().unwrap().to_owned();
 
@@ -86,6 +103,7 @@ async fn stock_clients_get_the_pinned_model_whatever_becomes_of_the_hub() {
     assert_eq!(missing["raised"], "RemoteEntryNotFoundError", "{missing}");
     assert!(missing["took"].as_f64().unwrap() < 10.0, "nothing is waited for: {missing}");
     outside_with_hf_hub(&system, &address, &commit);
+    outside_with_readers(&system, &address, &commit);
 }
 
 /// Everything that reads the model gets the pinned one: from the view, and byte for byte over the edge.
@@ -113,6 +131,34 @@ fn outside_with_hf_hub(system: &System, address: &str, commit: &str) {
     assert!(done.status.success() && path.ends_with(commit), "{done:?}");
     let weights = fs::read(Path::new(&path).join("model.safetensors")).unwrap();
     assert!(weights == "one".repeat(500_000).as_bytes(), "the weights are the pinned ones");
+}
+
+/// `huggingface_hub` of several majors, and `transformers`, each into a cache of its own, all of it over the edge.
+fn outside_with_readers(system: &System, address: &str, commit: &str) {
+    let Some(readers) = testkit::prepared("LARDER_TEST_READERS") else { return };
+    let snapshot = "from huggingface_hub import snapshot_download; print(snapshot_download('Acme/Tiny'))";
+    let tokenizer = "from transformers import AutoTokenizer\n\
+                     print(AutoTokenizer.from_pretrained('Acme/Words')('the new shelf')['input_ids'])";
+    let mut names: Vec<_> = fs::read_dir(&readers).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() >= 2, "{names:?}");
+    for name in names {
+        let name = name.to_string_lossy();
+        let (program, expected) =
+            if name == "transformers" { (tokenizer, "[1, 0, 2]") } else { (snapshot, commit) };
+        let done = Command::new(system.prepared.venv.join("bin/python"))
+            .args(["-c", program])
+            .env_clear()
+            .env("PYTHONPATH", readers.join(&*name))
+            .env("HOME", system.folder.path())
+            .env("HF_HOME", system.folder.path().join(format!("home-{name}")))
+            .env("HF_ENDPOINT", address)
+            .env("HF_HUB_DISABLE_TELEMETRY", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && said.trim().ends_with(expected), "{name}: {done:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ pub(crate) struct Options {
 enum Subject {
     /// Everything.
     All,
-    /// One model from a hub on this machine, beside the plain pipeline and `hf download`.
+    /// Models of several shapes from a hub on this machine, beside the plain pipeline and what people use today.
     Fetch,
     /// Starts on a host that holds the model.
     ColdStart,
@@ -33,9 +33,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // The package and the name of each benchmark.
     let benches: &[(&str, &str)] = match options.subject {
         Subject::All => {
-            &[("larder", "fetch"), ("larder", "cold_start"), ("store", "store"), ("sim", "eviction")]
+            &[("transfer", "fetch"), ("larder", "cold_start"), ("store", "store"), ("sim", "eviction")]
         }
-        Subject::Fetch => &[("larder", "fetch")],
+        Subject::Fetch => &[("transfer", "fetch")],
         Subject::ColdStart => &[("larder", "cold_start")],
         Subject::Store => &[("store", "store")],
         Subject::Eviction => &[("sim", "eviction")],

@@ -114,8 +114,10 @@ impl Agent {
         let outbox =
             Arc::new(Outbox::new(spool_handle, clock.clone(), first_number, recovered.events.clone()));
         let relay = Relay::new(options.limits.relay, clock.clone(), entropy.clone(), outbox.clone());
+        let transfer_options =
+            TransferOptions { rate_max: options.limits.fetch_rate_max, ..TransferOptions::default() };
         let (transfer, transfer_service) =
-            Transfer::new(TransferOptions::default(), store.clone(), clock.clone(), entropy.clone());
+            Transfer::new(transfer_options, store.clone(), clock.clone(), entropy.clone());
         let starter = Starter {
             store: store.clone(),
             driver: driver.clone(),

@@ -236,11 +236,11 @@ impl Models {
             }
         };
         let token = TokenHolder::new(token);
-        let request = FetchRequest {
-            manifest: Arc::new(model.manifest.clone()),
-            sources: self.sources.of(key, hub, token.token()),
-            supplier: supplier(model),
-        };
+        let request = FetchRequest::new(
+            Arc::new(model.manifest.clone()),
+            self.sources.of(key, hub, token.token()),
+            supplier(model),
+        );
         let progress = Arc::new(OnceLock::new());
         let running = Fetch::Running { started_at: now, failures, progress: Arc::clone(&progress), token };
         self.fetches.insert(key.clone(), running);

@@ -43,6 +43,8 @@ pub struct AgentLimits {
     pub stop_grace: Duration,
     /// Models that are fetched at once. More would share one line and all finish late.
     pub fetches_max: usize,
+    /// Bytes per second that models are fetched with, all together; `None` for as fast as it goes.
+    pub fetch_rate_max: Option<ByteSize>,
     /// The largest released folder, unpacked.
     pub folder_bytes_max: ByteSize,
     /// Ended workers whose logs are kept. A log is 16 MiB at most, so that these fit beside one small model.
@@ -62,6 +64,7 @@ impl Default for AgentLimits {
             spool_bytes_max: ByteSize(4_000_000_000),
             stop_grace: Duration::from_secs(15),
             fetches_max: 3,
+            fetch_rate_max: None,
             folder_bytes_max: ByteSize(1_000_000_000),
             ended_logs_max: 100,
             ended_logs_kept: Duration::from_secs(3600),

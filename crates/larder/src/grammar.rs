@@ -63,9 +63,15 @@ pub(crate) struct WorkerArgs {
     /// How many bytes models may take [default: all but a tenth of the disk]
     #[arg(long, value_name = "SIZE")]
     pub(crate) cache_bytes_max: Option<ByteSize>,
+<<<<<<< /tmp/engine/wt/crates/larder/src/grammar.rs
+    /// Bytes per second that models are fetched with, all together [default: as fast as it goes]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) fetch_rate_max: Option<ByteSize>,
+=======
     /// How many bytes of the disk fetches leave free [default: a twentieth of it, 10 GB at most]
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk_free_min: Option<ByteSize>,
+>>>>>>> crates/larder/src/grammar.rs
 }
 
 /// Options of whoever listens for clients.

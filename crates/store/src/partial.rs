@@ -106,6 +106,23 @@ impl Partial {
         self.file.write_all_at(bytes, offset)
     }
 
+    /// Reads some of the file into a buffer that begins on a block: past the page cache when that is how it is written,
+    /// because what is not in the cache costs more to bring there than to read. Zero bytes are the file's end.
+    pub(crate) fn read_blocks(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(direct) = &self.direct
+            && is_whole_blocks(buffer, offset)
+            && !direct.is_refused.load(Ordering::Relaxed)
+        {
+            match direct.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    direct.is_refused.store(true, Ordering::Relaxed);
+                }
+                read => return read,
+            }
+        }
+        self.file.read_at(buffer, offset)
+    }
+
     /// Opens what is there of a file, or begins it anew. Its folder is there and durable.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,

@@ -410,22 +410,21 @@ impl BlobWriter {
     fn read_back(&self, index: ExtentIndex, crc: u32, mut take: impl FnMut(&[u8])) -> bool {
         let range = self.extent_range(index);
         let left = |offset| usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; PIECE_BYTES.min(left(range.start))];
+        let mut buffer = BlockBuffer::with_capacity(PIECE_BYTES.min(left(range.start)));
         let mut actual = 0;
         let mut offset = range.start;
         while offset < range.end {
-            let wanted = buffer.len().min(left(offset));
-            let read = match self.partial.file.read_at(&mut buffer[..wanted], offset) {
-                Ok(0) => return false,
-                Ok(read) => read,
-                Err(error) => {
-                    tracing::warn!(path = %self.file.path, %index, %error, "an extent can't be read back");
-                    return false;
-                }
-            };
-            actual = crc32c::crc32c_append(actual, &buffer[..read]);
-            take(&buffer[..read]);
-            offset += read as u64;
+            let read = buffer.fill_by(left(offset), |bytes| self.partial.read_blocks(bytes, offset));
+            if let Err(error) = read {
+                tracing::warn!(path = %self.file.path, %index, %error, "an extent can't be read back");
+                return false;
+            }
+            if buffer.bytes().is_empty() {
+                return false;
+            }
+            actual = crc32c::crc32c_append(actual, buffer.bytes());
+            take(buffer.bytes());
+            offset += buffer.bytes().len() as u64;
         }
         actual == crc
     }

@@ -5,24 +5,28 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use base::{ByteSize, Clock, Entropy};
 use futures::{StreamExt, future, stream};
-use store::{PublishModelError, Store, Supplier};
-use tokio::sync::Semaphore;
+use store::{PublishModelError, ReorderBudget, Store, Supplier};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use types::{Digest, Manifest, ManifestFile};
 
 use crate::{
     FetchCancelled, FetchError, FetchReport, FetchRequest, NoRoom, TransferOptions,
+    bringers::Bringers,
     flight::Flight,
+    lanes::Lanes,
     large,
+    memory::Memory,
     progress::Tracker,
     small,
     source::{Board, FetchSources},
+    throttle::Throttle,
 };
 
 /// How often a fetch looks what is missing: files vanish under it only when models are removed, so twice is much.
@@ -35,11 +39,13 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    pub(crate) connections: Semaphore,
-    /// Buffers, in KiB.
-    memory: Semaphore,
-    memory_kib: u32,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) throttle: Throttle,
+    pub(crate) memory: Memory,
+    /// The part of the memory that may hold bytes until their turn to be hashed comes.
+    pub(crate) reorder: Arc<ReorderBudget>,
     pub(crate) flight: Arc<Flight>,
+    pub(crate) bringers: Arc<Bringers>,
     pub(crate) board: Arc<Board>,
 }
 
@@ -47,6 +53,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) shared: Arc<Shared>,
+    /// By which the connections know it.
+    pub(crate) number: u64,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) sources: Arc<FetchSources>,
     pub(crate) supplier: Supplier,
@@ -57,6 +65,20 @@ pub(crate) struct Fetch {
     failure: Mutex<Option<FetchError>>,
     pub(crate) bytes_reused: AtomicU64,
     pub(crate) extents_refetched: AtomicU64,
+    /// Large files that are being brought, and so share its connections.
+    pub(crate) files_open: AtomicUsize,
+    /// The number of the next file among its connections.
+    pub(crate) next_file: AtomicUsize,
+}
+
+/// While it is held, a large file counts as being brought.
+#[derive(Debug)]
+pub(crate) struct FileOpen<'a>(&'a AtomicUsize);
+
+impl Drop for FileOpen<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A file to bring, and how many files of the model have its bytes.
@@ -75,11 +97,13 @@ impl Wanted {
 
 impl Shared {
     pub(crate) fn new(options: TransferOptions, store: Store, clock: Clock, entropy: Entropy) -> Self {
-        let memory_kib = u32::try_from(options.memory_bytes_max.bytes() / 1024).unwrap_or(u32::MAX).max(1);
         Self {
-            connections: Semaphore::new(options.connections_max.max(1)),
-            memory: Semaphore::new(memory_kib as usize),
-            memory_kib,
+            lanes: Lanes::new(clock.clone(), options.connections_first, options.connections_max),
+            throttle: Throttle::new(clock.clone(), options.rate_max),
+            bringers: Arc::default(),
+            memory: Memory::new(options.memory_bytes_max),
+            // Half, so that streams can always take what comes next, whatever waits for its turn.
+            reorder: ReorderBudget::new(ByteSize(options.memory_bytes_max.bytes() / 2)),
             flight: Flight::new(),
             board: Arc::default(),
             options,
@@ -93,14 +117,18 @@ impl Shared {
 impl Fetch {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        number: u64,
         request: FetchRequest,
         tracker: Arc<Tracker>,
         token: CancellationToken,
     ) -> Self {
-        let FetchRequest { manifest, sources, supplier } = request;
+        let FetchRequest { manifest, sources, supplier, priority: _, on_last_leave: _ } = request;
         let sources = FetchSources::new(&sources, shared.board.clone(), shared.clock.clone());
         Self {
             shared,
+            number,
+            files_open: AtomicUsize::new(0),
+            next_file: AtomicUsize::new(1),
             manifest,
             sources: Arc::new(sources),
             supplier,
@@ -199,6 +227,23 @@ impl Fetch {
         Ok(wanted)
     }
 
+    /// Counts a large file as being brought.
+    pub(crate) fn open_file(&self) -> FileOpen<'_> {
+        self.files_open.fetch_add(1, Ordering::Relaxed);
+        FileOpen(&self.files_open)
+    }
+
+    /// Makes those who bring a file that this fetch waits for at least as urgent as it is.
+    pub(crate) fn hurry_those_who_bring(&self, digest: &Digest) {
+        let lanes = &self.shared.lanes;
+        let ours = lanes.priority(self.number);
+        for other in self.shared.bringers.of(digest) {
+            if lanes.priority(other) < ours {
+                lanes.set_priority(other, ours);
+            }
+        }
+    }
+
     /// Keeps the first error and ends the rest of the fetch with it.
     pub(crate) fn fail(&self, error: FetchError) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,16 +276,6 @@ impl Fetch {
             () = self.token.cancelled() => Err(FetchCancelled),
         }
     }
-
-    /// Takes room for a buffer; more than there is at all counts as all of it.
-    pub(crate) async fn memory(
-        &self,
-        bytes: u64,
-    ) -> Result<tokio::sync::SemaphorePermit<'_>, FetchCancelled> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.shared.memory_kib);
-        let taken = self.unless_cancelled(self.shared.memory.acquire_many(kib)).await?;
-        Ok(taken.expect("the semaphore is never closed"))
-    }
 }
 
 async fn bring_large(fetch: Arc<Fetch>, wanted: Wanted) {
@@ -249,7 +284,12 @@ async fn bring_large(fetch: Arc<Fetch>, wanted: Wanted) {
 
 /// Runs a blocking call of the store on the blocking pool; its panic is the caller's.
 pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(call).await {
+    joined(tokio::task::spawn_blocking(call)).await
+}
+
+/// Waits for a blocking call; its panic is the caller's.
+pub(crate) async fn joined<T>(handle: JoinHandle<T>) -> T {
+    match handle.await {
         Ok(value) => value,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // The runtime is being shut down, and this task with it.

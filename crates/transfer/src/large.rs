@@ -17,8 +17,9 @@ use store::{BlobWriter, Claim, ExtentIndex, FinishError};
 use crate::{
     ContentRefused, FetchError,
     fetch::{Fetch, Wanted, blocking},
-    progress::Tracker,
-    reading::{Reading, Sink, read},
+    reading::{Reading, read},
+    seat::Seat,
+    sink::ExtentSink,
     source::{AfterWrong, OpenFile},
     whole,
 };
@@ -35,6 +36,8 @@ struct Bringing {
     fetch: Arc<Fetch>,
     writer: Arc<BlobWriter>,
     file: Arc<OpenFile>,
+    /// By which the connections know the file.
+    number: usize,
     /// Whether the sources that are left give the file only as a whole, so that streams are of no use.
     is_whole_only: AtomicBool,
     /// Extents that no stream has taken yet, in order.
@@ -71,6 +74,7 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
                 return Ok(());
             }
             Claim::Busy(waiter) => {
+                fetch.hurry_those_who_bring(&wanted.file.digest);
                 fetch.unless_cancelled(waiter.released()).await?;
                 continue;
             }
@@ -118,17 +122,21 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: &Wanted) -> Result<(), Fet
 async fn stream_and_finish(
     fetch: &Arc<Fetch>,
     file: &Arc<OpenFile>,
-    writer: BlobWriter,
+    mut writer: BlobWriter,
 ) -> Result<Finished, FetchError> {
+    writer.keep_early(fetch.shared.reorder.clone());
+    let _brings = fetch.shared.bringers.enter(file.file.digest, fetch.number);
     let queue: VecDeque<ExtentIndex> = writer.missing_extents().into();
     let streams = fetch.shared.options.connections_max.clamp(1, queue.len().max(1));
     let bringing = Arc::new(Bringing {
         fetch: fetch.clone(),
         file: file.clone(),
         is_whole_only: AtomicBool::new(false),
+        number: fetch.next_file.fetch_add(1, Ordering::Relaxed),
         writer: Arc::new(writer),
         queue: Mutex::new(queue),
     });
+    let _open = fetch.open_file();
     let mut scope = TaskScope::new(&fetch.token);
     for _ in 0..streams {
         let bringing = bringing.clone();
@@ -161,14 +169,21 @@ async fn stream_and_finish(
 /// One stream: takes runs until none are left.
 async fn bring_runs(bringing: &Bringing) -> Result<(), FetchError> {
     let Bringing { fetch, writer, file, .. } = bringing;
-    // One buffer for the whole life of the stream: fresh pages cost as much as the copy into them.
-    let mut buffer = Vec::new();
-    while let Some((first, last)) = bringing.take_run() {
-        let _room = fetch.memory(writer.extent_bytes().min(file.file.size)).await?;
+    let mut seat = Seat::new(fetch, bringing.number);
+    loop {
+        // The connection first: whoever waits for one holds nothing that another could bring.
+        let source = file.name(file.likely()).to_owned();
+        let _ = seat.take(&source).await?;
+        let Some((first, last)) = bringing.take_run(&source) else { break };
         let range = writer.extent_range(first).start..writer.extent_range(last).end;
-        let mut sink = ExtentSink { tracker: &fetch.tracker, writer, next: first, buffer };
-        match read(fetch, file, range, &mut sink).await? {
-            Reading::Done => buffer = sink.buffer,
+        let mut sink = ExtentSink::new(fetch, writer.clone(), first);
+        let ended = read(file, range, &mut sink, &mut seat).await;
+        // Given back after each range, so that others have their turn, and before the disk is waited for, so that the
+        // connection is not.
+        seat.release();
+        let settled = sink.settle().await;
+        match ended? {
+            Reading::Done => drop(settled?),
             Reading::WholeOnly => {
                 bringing.is_whole_only.store(true, Ordering::Relaxed);
                 break;
@@ -179,17 +194,19 @@ async fn bring_runs(bringing: &Bringing) -> Result<(), FetchError> {
 }
 
 impl Bringing {
-    /// Takes the next run of neighbouring extents: long while much is left, short towards the end, so that all
-    /// streams end together.
-    fn take_run(&self) -> Option<(ExtentIndex, ExtentIndex)> {
+    /// Takes the next run of neighbouring extents: short, so that little has to wait for its turn to be hashed and
+    /// another stream uses the connection while the disk is waited for, but long enough that asking costs little
+    /// beside it. Towards the end all are short, so that all streams end together.
+    fn take_run(&self, source: &str) -> Option<(ExtentIndex, ExtentIndex)> {
         if self.is_whole_only.load(Ordering::Relaxed) {
             return None;
         }
-        let options = &self.fetch.shared.options;
-        let longest = options.range_bytes_max.bytes() / self.writer.extent_bytes().max(1);
+        let (options, lanes) = (&self.fetch.shared.options, &self.fetch.shared.lanes);
+        let streams = lanes.expected(source, self.fetch.files_open.load(Ordering::Relaxed));
+        let bytes = lanes.range_bytes_worthwhile(source).min(options.range_bytes_max.bytes());
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = queue.len() / (2 * options.connections_max.max(1));
-        let wanted = share.min(usize::try_from(longest).unwrap_or(usize::MAX)).max(1);
+        let extents = usize::try_from(bytes.div_ceil(self.writer.extent_bytes())).unwrap_or(usize::MAX);
+        let wanted = extents.min(queue.len() / (2 * streams)).max(1);
         let first = queue.pop_front()?;
         let mut last = first;
         for _ in 1..wanted {
@@ -200,42 +217,5 @@ impl Bringing {
             queue.pop_front();
         }
         Some((first, last))
-    }
-}
-
-/// Gathers extents and writes each as soon as it is whole.
-pub(crate) struct ExtentSink<'a> {
-    pub(crate) tracker: &'a Tracker,
-    pub(crate) writer: &'a Arc<BlobWriter>,
-    pub(crate) next: ExtentIndex,
-    pub(crate) buffer: Vec<u8>,
-}
-
-impl Sink for ExtentSink<'_> {
-    async fn take(&mut self, mut bytes: &[u8]) -> Result<(), FetchError> {
-        while !bytes.is_empty() {
-            let range = self.writer.extent_range(self.next);
-            let len = usize::try_from(range.end - range.start).expect("an extent fits in memory");
-            let taken = bytes.len().min(len - self.buffer.len());
-            self.buffer.extend_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
-            if self.buffer.len() == len {
-                self.write().await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl ExtentSink<'_> {
-    /// Writes the extent that is whole. Not ended by a cancelled fetch: the bytes are here, so they are kept.
-    async fn write(&mut self) -> Result<(), FetchError> {
-        let (writer, index, buffer) = (self.writer.clone(), self.next, std::mem::take(&mut self.buffer));
-        let (written, mut buffer) = blocking(move || (writer.write_extent(index, &buffer), buffer)).await;
-        buffer.clear();
-        self.buffer = buffer;
-        self.next = ExtentIndex(index.0 + 1);
-        self.tracker.wrote();
-        written.map_err(FetchError::from)
     }
 }

@@ -7,12 +7,16 @@ use base::{Backoff, ByteSize};
 /// Settings of a [`crate::Transfer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferOptions {
-    /// Connections to sources, all fetches together. Eight is what `hf download` uses; the public CDN gives about
-    /// 40 MB/s to each.
+    /// Connections to sources, all fetches together. The public CDN gives about 40 MB/s to each: 32 fill 10 Gbit/s.
     pub connections_max: usize,
+    /// Connections that a source is given at first; more follow as long as they bring more.
+    pub connections_first: usize,
+    /// Bytes a second from all sources together; `None` for as fast as it goes.
+    pub rate_max: Option<ByteSize>,
     /// Files of one fetch that are written at once. More would only spread the same connections thinner.
     pub files_at_once: usize,
-    /// Buffers of all fetches together. The default lets every connection hold two extents of the store's default.
+    /// Buffers of all fetches together. A half gathers what comes (each of 32 connections a piece of a MiB), the other
+    /// keeps what came before its turn to be hashed. A process that fetches stays below 100 MB.
     pub memory_bytes_max: ByteSize,
     /// Fetches that run at once; more of them wait.
     pub fetches_at_once: usize,
@@ -41,15 +45,17 @@ pub struct TransferOptions {
 impl Default for TransferOptions {
     fn default() -> Self {
         Self {
-            connections_max: 8,
+            connections_max: 32,
+            connections_first: 4,
+            rate_max: None,
             files_at_once: 4,
-            memory_bytes_max: ByteSize::mib(128),
+            memory_bytes_max: ByteSize::mib(64),
             fetches_at_once: 16,
             fetches_waiting_max: 256,
             range_bytes_max: ByteSize::mib(32),
             small_file_bytes_max: ByteSize::mib(1),
             batch_bytes_max: ByteSize::mib(16),
-            batch_files_max: 256,
+            batch_files_max: 1024,
             backoff: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(30) },
             failures_max: 9,
             pauses_max: 12,

@@ -12,6 +12,7 @@ use crate::{
     FetchCancelled, FetchError, SourceError, SourceFailed,
     fetch::Fetch,
     patience::{Patience, StallMeter, Verdict},
+    seat::Seat,
     source::{Asking, Choice, NeedsRanges, OpenFile, RangeStanding},
 };
 
@@ -31,7 +32,7 @@ impl Sink for Vec<u8> {
 /// Takes the bytes of a whole file, from its first one, as often as a source has to begin anew.
 pub(crate) trait WholeSink: Sink {
     /// Goes back to the first byte.
-    fn begin(&mut self);
+    fn begin(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// How reading a range ended.
@@ -98,11 +99,12 @@ struct Tries {
 
 /// Reads a range into a sink, asking again, and asking others, as long as patience lasts.
 pub(crate) async fn read(
-    fetch: &Fetch,
     file: &OpenFile,
     range: Range<u64>,
     sink: &mut impl Sink,
+    seat: &mut Seat<'_>,
 ) -> Result<Reading, FetchError> {
+    let fetch = seat.fetch;
     let whole = range.start == 0 && range.end == file.file.size;
     let needs_ranges = if whole { NeedsRanges::No } else { NeedsRanges::Yes };
     let mut tries = Tries::new(file.sources().len());
@@ -113,7 +115,7 @@ pub(crate) async fn read(
         match file.choose(&tries.standing, needs_ranges) {
             Choice::Ask(index) => {
                 let mut place = Place { offset, end: range.end, farthest: offset };
-                let ended = attempt(fetch, file, index, &mut place, sink, &mut tries.patience[index]).await;
+                let ended = attempt(seat, file, index, &mut place, sink, &mut tries.patience[index]).await;
                 offset = place.offset;
                 match ended {
                     Ok(()) => break,
@@ -121,7 +123,11 @@ pub(crate) async fn read(
                     Err(Stop::Fetch(error)) => return Err(error),
                 }
             }
-            Choice::WaitFor(index, until) => tries.wait(fetch, file, index, until).await?,
+            Choice::WaitFor(index, until) => {
+                // Whoever waits leaves its connection to others.
+                seat.release();
+                tries.wait(fetch, file, index, until).await?;
+            }
             Choice::WholeOnly(_) => return Ok(Reading::WholeOnly),
             Choice::Nobody => return Err(tries.nobody(file).into()),
         }
@@ -132,19 +138,20 @@ pub(crate) async fn read(
 /// Reads a file from its first byte to its last into a sink that skips what it has, from sources that give no
 /// ranges. After a break it begins anew, so only bytes beyond the farthest place make up for failures.
 pub(crate) async fn read_whole(
-    fetch: &Fetch,
     file: &OpenFile,
     sink: &mut impl WholeSink,
+    seat: &mut Seat<'_>,
 ) -> Result<(), FetchError> {
+    let fetch = seat.fetch;
     let end = file.file.size;
     let mut tries = Tries::new(file.sources().len());
     let mut farthest = 0;
     loop {
         match file.choose(&tries.standing, NeedsRanges::No) {
             Choice::Ask(index) => {
-                sink.begin();
+                sink.begin().await;
                 let mut place = Place { offset: 0, end, farthest };
-                let ended = attempt(fetch, file, index, &mut place, sink, &mut tries.patience[index]).await;
+                let ended = attempt(seat, file, index, &mut place, sink, &mut tries.patience[index]).await;
                 farthest = place.farthest;
                 match ended {
                     Ok(()) => return Ok(()),
@@ -152,7 +159,11 @@ pub(crate) async fn read_whole(
                     Err(Stop::Fetch(error)) => return Err(error),
                 }
             }
-            Choice::WaitFor(index, until) => tries.wait(fetch, file, index, until).await?,
+            Choice::WaitFor(index, until) => {
+                // Whoever waits leaves its connection to others.
+                seat.release();
+                tries.wait(fetch, file, index, until).await?;
+            }
             Choice::WholeOnly(_) | Choice::Nobody => return Err(tries.nobody(file).into()),
         }
     }
@@ -172,11 +183,18 @@ impl Tries {
         let SourceError { fault, retry } = error;
         let (options, now) = (&fetch.shared.options, fetch.shared.clock.now());
         tracing::debug!(path = %file.file.path, source = file.name(index), %fault, ?retry, "a source failed");
+        let lanes = &fetch.shared.lanes;
         match retry {
             Retry::Never => file.refused(index, fault.clone()),
             Retry::Whole => file.whole_only(index),
-            Retry::Soon => file.failed(index),
-            Retry::After(pause) => file.sources().paused(index, now + pause, &fault),
+            Retry::Soon => {
+                file.failed(index);
+                lanes.failed(file.name(index));
+            }
+            Retry::After(pause) => {
+                file.sources().paused(index, now + pause, &fault);
+                lanes.refused(file.name(index));
+            }
         }
         match self.patience[index].failed(retry, options, fetch.shared.entropy.number()) {
             Verdict::TryAfter(wait) => self.standing[index].ready_at = now + wait,
@@ -219,23 +237,22 @@ impl Tries {
 
 /// Asks one source once for all that is left of a range and takes what comes.
 async fn attempt(
-    fetch: &Fetch,
+    seat: &mut Seat<'_>,
     file: &OpenFile,
     index: usize,
     place: &mut Place,
     sink: &mut impl Sink,
     patience: &mut Patience,
 ) -> Result<(), Stop> {
-    let _connection = fetch
-        .unless_cancelled(fetch.shared.connections.acquire())
-        .await?
-        .expect("the semaphore is never closed");
+    let fetch = seat.fetch;
+    let lane = seat.take(file.name(index)).await?;
     let _busy = fetch.tracker.reading();
     let (asking, source) = file.ask(index);
     let mut exchange =
         Exchange { fetch, meter: StallMeter::new(&fetch.shared.options), waited: Duration::ZERO, asking };
     let asked = source.read_range(place.offset, place.left());
     let mut chunks = exchange.timed(asked, |_| 0).await??;
+    lane.answered(exchange.waited);
     fetch.tracker.sent_by(exchange.asking.name());
     while place.left() > 0 {
         let chunk = exchange.timed(chunks.next(), brought).await?;
@@ -247,8 +264,10 @@ async fn attempt(
         exchange.asking.received(bytes);
         fetch.tracker.received(&file.file.path, bytes);
         patience.progressed(place.new_among(bytes), &fetch.shared.options);
+        lane.received(bytes, fetch.shared.clock.now());
         sink.take(&chunk).await.map_err(Stop::Fetch)?;
         place.advance(bytes);
+        fetch.unless_cancelled(fetch.shared.throttle.take(bytes)).await?;
     }
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use base::{ByteSize, Clock, Entropy, TaskScope};
 use store::{Store, Supplier};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use types::Manifest;
 
 use crate::{
-    FetchAbandoned, FetchCancelled, FetchError, FetchProgress, FetchState, SourceList, SourceUse,
-    TransferFull, TransferOptions,
+    FetchAbandoned, FetchCancelled, FetchError, FetchPriority, FetchProgress, FetchState, SourceList,
+    SourceUse, TransferFull, TransferOptions,
     fetch::{Fetch, Shared},
     progress::Tracker,
 };
@@ -38,14 +38,59 @@ pub struct FetchRequest {
     pub sources: SourceList,
     /// The hub and tenant that the bytes are brought for, and whether the operator trusts that hub.
     pub supplier: Supplier,
+    /// How urgent it is beside other fetches.
+    pub priority: FetchPriority,
+    /// What becomes of it when nobody waits for it any more.
+    pub on_last_leave: OnLastLeave,
 }
 
-/// A running fetch. Dropping it cancels the fetch; what was brought is kept.
+impl FetchRequest {
+    /// Makes a request as somebody asks for it, who gives it up by leaving.
+    pub fn new(manifest: Arc<Manifest>, sources: impl Into<SourceList>, supplier: Supplier) -> Self {
+        Self {
+            manifest,
+            sources: sources.into(),
+            supplier,
+            priority: FetchPriority::default(),
+            on_last_leave: OnLastLeave::default(),
+        }
+    }
+}
+
+/// What becomes of a fetch whose handle is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLastLeave {
+    /// It ends; what it brought is kept.
+    #[default]
+    Cancel,
+    /// It goes on with the connections that others leave, until somebody else waits for what it brings.
+    Demote,
+}
+
+/// A running fetch. Dropping it leaves the fetch, which then goes on or ends as its request says.
 #[derive(Debug)]
 pub struct FetchHandle {
     progress: watch::Receiver<FetchProgress>,
     result: oneshot::Receiver<Result<FetchReport, FetchError>>,
-    guard: DropGuard,
+    interest: Interest,
+}
+
+/// That somebody waits for a fetch.
+#[derive(Debug)]
+struct Interest {
+    shared: Arc<Shared>,
+    number: u64,
+    token: CancellationToken,
+    on_last_leave: OnLastLeave,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        match self.on_last_leave {
+            OnLastLeave::Cancel => self.token.cancel(),
+            OnLastLeave::Demote => self.shared.lanes.demote(self.number),
+        }
+    }
 }
 
 /// What a fetch did.
@@ -65,6 +110,7 @@ pub struct FetchReport {
 
 #[derive(Debug)]
 struct Queued {
+    number: u64,
     request: FetchRequest,
     tracker: Arc<Tracker>,
     token: CancellationToken,
@@ -94,8 +140,12 @@ impl Transfer {
         ));
         let token = CancellationToken::new();
         let (sender, result) = oneshot::channel();
-        let handle = FetchHandle { progress: tracker.watch(), result, guard: token.clone().drop_guard() };
-        let refused = match self.queue.try_send(Queued { request, tracker, token, result: sender }) {
+        let shared = self.shared.clone();
+        let number = shared.lanes.enter(request.priority);
+        let interest =
+            Interest { shared, number, token: token.clone(), on_last_leave: request.on_last_leave };
+        let handle = FetchHandle { progress: tracker.watch(), result, interest };
+        let refused = match self.queue.try_send(Queued { number, request, tracker, token, result: sender }) {
             Ok(()) => return handle,
             Err(mpsc::error::TrySendError::Full(queued)) => {
                 let waiting_max = self.shared.options.fetches_waiting_max;
@@ -104,6 +154,7 @@ impl Transfer {
             Err(mpsc::error::TrySendError::Closed(queued)) => (queued, FetchAbandoned.into()),
         };
         let (queued, error) = refused;
+        self.shared.lanes.leave(queued.number);
         end(&queued.tracker, queued.result, Err(error));
         handle
     }
@@ -132,7 +183,8 @@ impl TransferService {
             }
         }
         self.queue.close();
-        while let Ok(Queued { tracker, result, .. }) = self.queue.try_recv() {
+        while let Ok(Queued { number, tracker, result, .. }) = self.queue.try_recv() {
+            self.shared.lanes.leave(number);
             end(&tracker, result, Err(FetchAbandoned.into()));
         }
         if let Err(error) = scope.shutdown().await {
@@ -149,9 +201,9 @@ impl TransferService {
 
 /// Runs one fetch to its end, which is also that of its handle's interest or of the service.
 async fn run_one(shared: Arc<Shared>, queued: Queued, service: CancellationToken) {
-    let Queued { request, tracker, token, result: sender } = queued;
+    let Queued { number, request, tracker, token, result: sender } = queued;
     let token = token.child_token();
-    let fetch = Arc::new(Fetch::new(shared, request, tracker.clone(), token.clone()));
+    let fetch = Arc::new(Fetch::new(shared.clone(), number, request, tracker.clone(), token.clone()));
     let work = fetch.run();
     tokio::pin!(work);
     let result = tokio::select! {
@@ -162,6 +214,7 @@ async fn run_one(shared: Arc<Shared>, queued: Queued, service: CancellationToken
             work.await
         }
     };
+    shared.lanes.leave(number);
     end(&tracker, sender, result);
 }
 
@@ -191,11 +244,11 @@ impl FetchHandle {
     /// [`FetchError`] by condition.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the handle, and so cancels the fetch.
+    /// Dropping the future drops the handle, and so leaves the fetch.
     pub async fn join(self) -> Result<FetchReport, FetchError> {
-        let Self { result, guard, .. } = self;
+        let Self { result, interest, .. } = self;
         let result = result.await.unwrap_or(Err(FetchAbandoned.into()));
-        drop(guard);
+        drop(interest);
         result
     }
 
@@ -204,8 +257,8 @@ impl FetchHandle {
     /// # Errors
     /// [`FetchError`] when it had failed before; a fetch that this call stopped is no error.
     pub async fn cancel(self) -> Result<Option<FetchReport>, FetchError> {
-        let Self { result, guard, .. } = self;
-        drop(guard);
+        let Self { result, interest, .. } = self;
+        interest.token.cancel();
         match result.await.unwrap_or(Err(FetchAbandoned.into())) {
             Ok(report) => Ok(Some(report)),
             Err(FetchError::Cancelled(FetchCancelled) | FetchError::Abandoned(FetchAbandoned)) => Ok(None),

@@ -10,9 +10,12 @@ use crate::{
     ContentRefused, FetchError,
     fetch::{Fetch, Wanted, blocking},
     reading::{Reading, read},
+    seat::Seat,
     source::{AfterWrong, OpenFile},
 };
 
+/// Batches under way: one is read while another is published.
+const BATCHES_AT_ONCE: usize = 2;
 /// A small file is read anew this often when a source that gives no ranges breaks off amid it.
 const RESTARTS_MAX: u32 = 9;
 
@@ -25,9 +28,12 @@ pub(crate) async fn bring(fetch: &Arc<Fetch>, wanted: Vec<Wanted>) -> Result<(),
         let (boarded, mut released) = fetch.shared.flight.board(digests, &fetch.supplier);
         let (ours, others): (Vec<_>, Vec<_>) =
             left.into_iter().partition(|wanted| boarded.has(&wanted.file.digest));
-        for batch in batches(fetch, still_missing(fetch, ours).await) {
-            bring_batch(fetch, batch).await?;
-        }
+        // The next batch is read while one is published.
+        stream::iter(batches(fetch, still_missing(fetch, ours).await))
+            .map(|batch| bring_batch(fetch, batch))
+            .buffer_unordered(BATCHES_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         drop(boarded);
         left = others;
         if !left.is_empty() {
@@ -82,7 +88,7 @@ fn batches(fetch: &Fetch, wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
 /// Brings one batch; files whose bytes were wrong are fetched again, as long as a source is left for them.
 async fn bring_batch(fetch: &Arc<Fetch>, batch: Vec<Wanted>) -> Result<(), FetchError> {
     let bytes = batch.iter().map(|wanted| wanted.file.size).sum();
-    let _room = fetch.memory(bytes).await?;
+    let _room = fetch.unless_cancelled(fetch.shared.memory.room(bytes)).await?;
     let reused: u64 = batch.iter().map(|wanted| wanted.bytes() - wanted.file.size).sum();
     let open = |wanted: Wanted| (fetch.sources.open(&wanted.file), wanted);
     let mut left: Vec<(Arc<OpenFile>, Wanted)> = batch.into_iter().map(open).collect();
@@ -150,8 +156,10 @@ async fn read_whole(fetch: Arc<Fetch>, open: Arc<OpenFile>) -> Result<(ManifestF
     let file = open.file.clone();
     let mut bytes = Vec::with_capacity(usize::try_from(file.size).expect("a small file fits in memory"));
     let mut restarts = 0;
+    // Small files count as one among the files of the fetch.
+    let mut seat = Seat::new(&fetch, 0);
     while file.size > 0 {
-        match read(&fetch, &open, 0..file.size, &mut bytes).await? {
+        match read(&open, 0..file.size, &mut bytes, &mut seat).await? {
             Reading::Done => break,
             Reading::WholeOnly if restarts == RESTARTS_MAX => return Err(open.broke_off().into()),
             Reading::WholeOnly => {

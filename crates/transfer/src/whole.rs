@@ -9,8 +9,9 @@ use store::{BlobWriter, ExtentIndex};
 use crate::{
     FetchError,
     fetch::Fetch,
-    large::ExtentSink,
     reading::{Sink, WholeSink, read_whole},
+    seat::Seat,
+    sink::ExtentSink,
     source::OpenFile,
 };
 
@@ -20,10 +21,12 @@ pub(crate) async fn bring(
     file: &Arc<OpenFile>,
     writer: &Arc<BlobWriter>,
 ) -> Result<(), FetchError> {
-    let _room = fetch.memory(writer.extent_bytes().min(file.file.size)).await?;
-    let extents = ExtentSink { tracker: &fetch.tracker, writer, next: ExtentIndex(0), buffer: Vec::new() };
+    let extents = ExtentSink::new(fetch, writer.clone(), ExtentIndex(0));
     let mut sink = MissingSink { fetch, file, missing: Vec::new(), offset: 0, extents };
-    read_whole(fetch, file, &mut sink).await
+    let mut seat = Seat::new(fetch, 0);
+    let ended = read_whole(file, &mut sink, &mut seat).await;
+    let settled = sink.extents.settle().await;
+    ended.and(settled.map(drop))
 }
 
 /// Writes the extents that are missing and lets the others pass.
@@ -37,9 +40,9 @@ struct MissingSink<'a> {
 }
 
 impl WholeSink for MissingSink<'_> {
-    fn begin(&mut self) {
-        self.fetch.tracker.discarded(&self.file.file.path, self.extents.buffer.len() as u64);
-        self.extents.buffer.clear();
+    async fn begin(&mut self) {
+        let lost = self.extents.go_to(ExtentIndex(0)).await;
+        self.fetch.tracker.discarded(&self.file.file.path, lost);
         self.missing = self.extents.writer.missing_extents();
         self.missing.reverse();
         self.offset = 0;
@@ -60,7 +63,9 @@ impl Sink for MissingSink<'_> {
                 continue;
             }
             let (Some(index), Some(range)) = (next, range) else { continue };
-            self.extents.next = index;
+            if self.offset == range.start {
+                self.extents.go_to(index).await;
+            }
             let left = usize::try_from(range.end - self.offset).unwrap_or(usize::MAX);
             let taken = bytes.len().min(left);
             self.extents.take(&bytes[..taken]).await?;

@@ -48,6 +48,21 @@ impl BlockBuffer {
         taken
     }
 
+    /// Lets a call write so many bytes at its start, as many as it has capacity for, and keeps as many as the call says.
+    ///
+    /// # Errors
+    /// The call's; the buffer is then empty.
+    pub fn fill_by<E>(
+        &mut self,
+        bytes_max: usize,
+        call: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.len = 0;
+        let bytes_max = bytes_max.min(self.capacity);
+        self.len = call(&mut self.memory[self.start..self.start + bytes_max])?.min(bytes_max);
+        Ok(())
+    }
+
     /// Forgets its bytes.
     pub const fn clear(&mut self) {
         self.len = 0;
@@ -87,6 +102,11 @@ mod tests {
             assert_eq!(is_whole_blocks(buffer.bytes(), 0), capacity % BLOCK_BYTES == 0);
             buffer.clear();
             assert_eq!((buffer.bytes(), buffer.room()), (&[][..], capacity));
+            let called = buffer.fill_by(capacity + 1, |bytes| {
+                bytes.fill(9);
+                Ok::<_, ()>(bytes.len() - 1)
+            });
+            assert_eq!((called, buffer.bytes()), (Ok(()), &vec![9; capacity - 1][..]));
         }
         let buffer = BlockBuffer::with_capacity(BLOCK_BYTES);
         assert!(!is_whole_blocks(buffer.bytes(), 1));

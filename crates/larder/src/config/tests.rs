@@ -13,16 +13,20 @@ fn options_go_before_the_file_and_the_file_before_the_defaults() {
     assert_eq!(defaults.hubs[0].name, HubName::hugging_face());
 
     let config =
-        file("[server]\nlisten = \"127.0.0.1:1\"\n[agent]\negress = false\ncache_bytes_max = \"2 TB\"");
+        file("[server]\nlisten = \"127.0.0.1:1\"\n[agent]\negress = false\ncache_bytes_max = \"2 TB\"\nfetch_rate_max = \"5 MB\"");
     assert_eq!(config.server(&ListenArgs::default()).unwrap().listen.port(), 1);
     let given = ListenArgs { listen: Some(([127, 0, 0, 1], 2).into()), ..ListenArgs::default() };
     assert_eq!(config.server(&given).unwrap().listen.port(), 2);
     let agent = config.agent(WorkerArgs::default());
     assert_eq!((agent.egress, agent.cache_bytes_max), (false, Some(ByteSize(2_000_000_000_000))));
+<<<<<<< /tmp/engine/wt/crates/larder/src/config/tests.rs
+    assert_eq!(agent.fetch_rate_max, Some(ByteSize(5_000_000)));
+=======
     let floor = file("[agent]\ndisk_free_min = \"50 GB\"");
     assert_eq!(floor.agent(WorkerArgs::default()).disk_free_min, Some(ByteSize(50_000_000_000)));
     let given = WorkerArgs { disk_free_min: Some(ByteSize(0)), ..WorkerArgs::default() };
     assert_eq!(floor.agent(given).disk_free_min, Some(ByteSize(0)));
+>>>>>>> crates/larder/src/config/tests.rs
     assert!(file("").agent(WorkerArgs::default()).egress);
     let passes = |text: &str, arguments| file(text).agent(arguments).edge_pass_through;
     let no_egress = WorkerArgs { no_egress: true, ..WorkerArgs::default() };

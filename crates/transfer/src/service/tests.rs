@@ -2,6 +2,7 @@
 
 mod faulty;
 mod models;
+mod sharing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -280,10 +281,11 @@ async fn connections_are_many_and_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_the_service_stops_fetches_and_keeps_what_they_brought() {
+    const THREE_EXTENTS: u64 = 3 * EXTENT;
     let host = Host::start(patient(), Clock::System);
     let (manifest, source) = model(&[("b.bin", 20 * EXTENT, Kind::Large)]);
     let halting = source.planned(|ask| match ask.offset {
-        0 => Plan::Whole,
+        0..THREE_EXTENTS => Plan::Whole,
         _ => Plan::HangAfter(100),
     });
     let handle = host.transfer.fetch(host.request(&manifest, halting));

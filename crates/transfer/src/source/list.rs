@@ -187,6 +187,16 @@ impl OpenFile {
         choose(&candidates, now)
     }
 
+    /// Returns the source that would be asked now, if any may be; else the first.
+    pub(crate) fn likely(&self) -> usize {
+        let fresh = vec![RangeStanding::default(); self.sources.len()];
+        match self.choose(&fresh, NeedsRanges::Yes) {
+            Choice::Ask(index) | Choice::WaitFor(index, _) => index,
+            Choice::WholeOnly(index) => index,
+            Choice::Nobody => 0,
+        }
+    }
+
     /// Begins a question to a source.
     pub(crate) fn ask(&self, index: usize) -> (Asking<'_>, Arc<dyn SourceFile>) {
         let member = &self.sources.members[index];

@@ -126,7 +126,7 @@ impl Site {
 
     /// Starts to fetch a model from sources.
     pub(crate) fn fetch(&self, manifest: &Arc<Manifest>, sources: SourceList) -> Begun {
-        let request = FetchRequest { manifest: manifest.clone(), sources, supplier: supplier() };
+        let request = FetchRequest::new(manifest.clone(), sources, supplier());
         Begun { handle: self.transfer.fetch(request), manifest: manifest.clone() }
     }
 

@@ -138,7 +138,7 @@ pub(super) fn request(manifest: &Arc<Manifest>, source: Arc<impl Source>) -> Fet
         standing: HubStanding::Trusted,
     };
     let source: Arc<dyn Source> = source;
-    FetchRequest { manifest: manifest.clone(), sources: source.into(), supplier }
+    FetchRequest::new(manifest.clone(), source, supplier)
 }
 
 /// The real disk, with another idea of its room, and without syncs: no test here loses power.

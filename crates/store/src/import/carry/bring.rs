@@ -46,7 +46,6 @@ impl Carrier<'_, '_> {
                 self.count(file.size)?;
             }
         } else {
-            // Only its first sight counts as progress; a second try of the same content tells nothing new.
             match self.request.mode {
                 ImportMode::Link => self.link(&*open, &file)?,
                 ImportMode::Copy => self.copy(&*open, &file)?,

@@ -297,7 +297,7 @@ impl Keeper {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(reason = %error.fault(), "what fetches left behind could not be removed")
+                tracing::warn!(reason = %error.fault(), "what fetches left behind could not be removed");
             }
         }
         let usage = match store.disk_usage() {

@@ -85,7 +85,6 @@ impl ModelFacts {
 
 /// What is known of a model that is or was here.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it is shown at once, one at a time")]
 pub enum Why {
     /// It is here.
     Here(ModelFacts),

@@ -86,7 +86,7 @@ async fn suspect(keeper: &Keeper, digest: Digest) {
             tracing::warn!(blob = %digest, ?models, "a scrub found a file damaged; it is fetched again");
         }
         Err(error) => {
-            tracing::warn!(blob = %digest, reason = %error.fault(), "a damaged file could not be moved aside")
+            tracing::warn!(blob = %digest, reason = %error.fault(), "a damaged file could not be moved aside");
         }
     }
 }

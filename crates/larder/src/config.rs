@@ -9,11 +9,8 @@
 //! [agent]
 //! egress = false
 //! cache_bytes_max = "2 TB"
-<<<<<<< /tmp/engine/wt/crates/larder/src/config.rs
 //! fetch_rate_max = "500 MB"                 # a second
-=======
 //! disk_free_min = "50 GB"
->>>>>>> crates/larder/src/config.rs
 //!
 //! [[hubs]]                                  # the first one is the default
 //! name = "huggingface"
@@ -66,11 +63,8 @@ struct AgentSection {
     isolation: Option<IsolationWord>,
     workers_max: Option<u32>,
     cache_bytes_max: Option<SizeText>,
-<<<<<<< /tmp/engine/wt/crates/larder/src/config.rs
     fetch_rate_max: Option<SizeText>,
-=======
     disk_free_min: Option<SizeText>,
->>>>>>> crates/larder/src/config.rs
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -154,13 +148,10 @@ pub(crate) struct AgentConfig {
     pub(crate) workers_max: Option<u32>,
     /// How many bytes models may take.
     pub(crate) cache_bytes_max: Option<ByteSize>,
-<<<<<<< /tmp/engine/wt/crates/larder/src/config.rs
     /// Bytes per second that models are fetched with, all together.
     pub(crate) fetch_rate_max: Option<ByteSize>,
-=======
     /// How many bytes of the disk fetches leave free.
     pub(crate) disk_free_min: Option<ByteSize>,
->>>>>>> crates/larder/src/config.rs
     /// Where models come from beside their hubs, in the order in which they are asked.
     pub(crate) sources: Vec<(HubName, SideSource)>,
 }
@@ -232,11 +223,8 @@ impl ConfigFile {
             isolation: arguments.isolation.or(isolation).unwrap_or_default(),
             workers_max: arguments.host_workers_max.or(section.workers_max),
             cache_bytes_max: arguments.cache_bytes_max.or(section.cache_bytes_max.map(|size| size.0)),
-<<<<<<< /tmp/engine/wt/crates/larder/src/config.rs
             fetch_rate_max: arguments.fetch_rate_max.or(section.fetch_rate_max.map(|size| size.0)),
-=======
             disk_free_min: arguments.disk_free_min.or(section.disk_free_min.map(|size| size.0)),
->>>>>>> crates/larder/src/config.rs
             sources: self.hubs.iter().flat_map(HubSection::sources).collect(),
         }
     }

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cli::{ClientCommand, GlobalArgs};
 use url::Url;
 
+use crate::simulate::SimulateCommand;
+
 /// Serverless inference on your own hosts, with the models already on the shelf
 #[derive(Clone, Debug, Parser)]
 #[command(name = "larder", version, about, max_term_width = 100, subcommand_required = true)]
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     /// Be a hub
     #[command(subcommand)]
     Hub(HubCommand),
+    /// Find out what a policy would do, by virtual time
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -63,15 +68,12 @@ pub(crate) struct WorkerArgs {
     /// How many bytes models may take [default: all but a tenth of the disk]
     #[arg(long, value_name = "SIZE")]
     pub(crate) cache_bytes_max: Option<ByteSize>,
-<<<<<<< /tmp/engine/wt/crates/larder/src/grammar.rs
     /// Bytes per second that models are fetched with, all together [default: as fast as it goes]
     #[arg(long, value_name = "SIZE")]
     pub(crate) fetch_rate_max: Option<ByteSize>,
-=======
     /// How many bytes of the disk fetches leave free [default: a twentieth of it, 10 GB at most]
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk_free_min: Option<ByteSize>,
->>>>>>> crates/larder/src/grammar.rs
 }
 
 /// Options of whoever listens for clients.

@@ -185,13 +185,11 @@ fn agent_words(arguments: &UpArgs) -> Vec<std::ffi::OsString> {
     if let Some(size) = workers.cache_bytes_max {
         words.extend(["--cache-bytes-max".into(), size.bytes().to_string().into()]);
     }
-<<<<<<< /tmp/engine/wt/crates/larder/src/up.rs
     if let Some(size) = workers.fetch_rate_max {
         words.extend(["--fetch-rate-max".into(), size.bytes().to_string().into()]);
-=======
+    }
     if let Some(size) = workers.disk_free_min {
         words.extend(["--disk-free-min".into(), size.bytes().to_string().into()]);
->>>>>>> crates/larder/src/up.rs
     }
     words
 }

@@ -19,14 +19,11 @@ fn options_go_before_the_file_and_the_file_before_the_defaults() {
     assert_eq!(config.server(&given).unwrap().listen.port(), 2);
     let agent = config.agent(WorkerArgs::default());
     assert_eq!((agent.egress, agent.cache_bytes_max), (false, Some(ByteSize(2_000_000_000_000))));
-<<<<<<< /tmp/engine/wt/crates/larder/src/config/tests.rs
     assert_eq!(agent.fetch_rate_max, Some(ByteSize(5_000_000)));
-=======
     let floor = file("[agent]\ndisk_free_min = \"50 GB\"");
     assert_eq!(floor.agent(WorkerArgs::default()).disk_free_min, Some(ByteSize(50_000_000_000)));
     let given = WorkerArgs { disk_free_min: Some(ByteSize(0)), ..WorkerArgs::default() };
     assert_eq!(floor.agent(given).disk_free_min, Some(ByteSize(0)));
->>>>>>> crates/larder/src/config/tests.rs
     assert!(file("").agent(WorkerArgs::default()).egress);
     let passes = |text: &str, arguments| file(text).agent(arguments).edge_pass_through;
     let no_egress = WorkerArgs { no_egress: true, ..WorkerArgs::default() };

@@ -51,11 +51,11 @@ pub(crate) async fn run(
         egress: if config.egress { Egress::Shared } else { Egress::None },
         pass_through: if config.edge_pass_through { PassThrough::Allowed } else { PassThrough::Refused },
         connect: Arc::new(UnixConnect { path: folder.join(folders::LINK_SOCKET) }),
-<<<<<<< /tmp/engine/wt/crates/larder/src/roles/agent.rs
-        limits: AgentLimits { fetch_rate_max: config.fetch_rate_max, ..AgentLimits::default() },
-=======
-        limits: AgentLimits { disk_free_min: config.disk_free_min, ..AgentLimits::default() },
->>>>>>> crates/larder/src/roles/agent.rs
+        limits: AgentLimits {
+            fetch_rate_max: config.fetch_rate_max,
+            disk_free_min: config.disk_free_min,
+            ..AgentLimits::default()
+        },
     };
     let outside = agent::Surroundings {
         clock: Clock::System,

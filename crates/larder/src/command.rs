@@ -10,7 +10,7 @@ use types::{ErrorCode, Fault};
 use crate::{
     demo,
     grammar::{Command, HubCommand, Program},
-    roles, surroundings, up,
+    roles, simulate, surroundings, up,
 };
 
 /// Runs what the command line asks for.
@@ -49,6 +49,7 @@ async fn carry_out(program: Program, surroundings: &Surroundings, screen: &mut S
         Command::Hub(HubCommand::Serve(arguments)) => {
             roles::hub::serve(arguments, surroundings, screen).await
         }
+        Command::Simulate(command) => simulate::run(&command, surroundings, screen),
     };
     match ended {
         Ok(()) => Exit::Success,

@@ -8,6 +8,7 @@ mod grammar;
 mod isolation;
 mod logging;
 mod roles;
+mod simulate;
 mod stop;
 mod surroundings;
 mod up;

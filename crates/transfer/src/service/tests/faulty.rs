@@ -98,6 +98,11 @@ impl FaultySource {
         self.counts.asked.load(Ordering::SeqCst)
     }
 
+    /// Returns whether no connection has bytes left to give: whatever is waited for then, it is not this source.
+    pub(super) fn has_given_all(&self) -> bool {
+        self.counts.open.load(Ordering::SeqCst) == 0
+    }
+
     pub(super) fn most_at_once(&self) -> u32 {
         self.counts.most_open.load(Ordering::SeqCst)
     }
@@ -206,6 +211,7 @@ impl FaultyFile {
                 item
             }
         });
+        // What has given its last byte counts as open no more, also while it hangs.
         let end = stream::pending().take(if hangs { usize::MAX } else { 0 });
         Ok(given.chain(end).boxed())
     }

@@ -328,7 +328,7 @@ impl Survey<'_> {
 
     fn what(&self, at: usize, owner: Option<&Candidate>, chosen: &BTreeSet<Format>) -> String {
         let label = |format: Format| match format {
-            Format::Pickle => "PyTorch (pickled)".to_owned(),
+            Format::Pickle => "pickled PyTorch".to_owned(),
             _ if chosen.contains(&format) => format!("other {}", format.label()),
             _ => format.label().to_owned(),
         };

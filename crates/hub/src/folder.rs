@@ -114,7 +114,7 @@ enum Place {
     /// With placeholders, and a slash at its end.
     Http(String),
     Bucket {
-        bucket: S3Bucket,
+        bucket: Box<S3Bucket>,
         credentials: Option<Credentials>,
         prefix: String,
     },
@@ -156,7 +156,7 @@ impl Folder {
                     S3Bucket::new(endpoint.clone(), UrlStyle::Path, bucket, region).map_err(unusable)?;
                 let credentials =
                     keys.map(|keys| Credentials::new(keys.access_key, keys.secret_key.expose()));
-                (name, Place::Bucket { bucket, credentials, prefix: with_slash(&prefix) })
+                (name, Place::Bucket { bucket: Box::new(bucket), credentials, prefix: with_slash(&prefix) })
             }
         };
         Ok(Self(Arc::new(Inner { name, place, http, windows: Arc::default(), clock })))

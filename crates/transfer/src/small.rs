@@ -158,7 +158,10 @@ async fn read_whole(fetch: Arc<Fetch>, open: Arc<OpenFile>) -> Result<(ManifestF
     let mut restarts = 0;
     // Small files count as one among the files of the fetch.
     let mut seat = Seat::new(&fetch, 0);
-    while file.size > 0 {
+    if file.size == 0 {
+        return Ok((file, Bytes::new()));
+    }
+    loop {
         match read(&open, 0..file.size, &mut bytes, &mut seat).await? {
             Reading::Done => break,
             Reading::WholeOnly if restarts == RESTARTS_MAX => return Err(open.broke_off().into()),

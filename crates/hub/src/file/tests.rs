@@ -225,8 +225,7 @@ async fn a_token_that_is_replaced_goes_on_where_the_old_one_was_refused() {
         Hub::new(options).unwrap()
     };
     let holder = TokenHolder::new(Some(token()));
-    let open =
-        |wait| hub(wait).open_file(&repo(), commit(), &entry("model.bin", 1000, true), &holder.token());
+    let open = |wait| hub(wait).open_file(&repo(), commit(), &entry("model.bin", 1000, true), holder.token());
     // In vain, within the time that is allowed for it.
     let error = read(&open(Duration::from_millis(50)), 0, 10).await.unwrap_err();
     assert_eq!(error.fault().code, ErrorCode::HubTokenWrong);

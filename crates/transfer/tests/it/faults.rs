@@ -245,7 +245,7 @@ async fn another_source_goes_on_where_one_fails_and_the_blame_is_told() {
     .await;
     check("breaks off", Box::new(always(Wrong::Reset(0))), |mirror| assert!(mirror.errors > 0)).await;
     check("answers 500", Box::new(always(Wrong::Status(500, Vec::new()))), |mirror| {
-        assert!(mirror.errors > 0)
+        assert!(mirror.errors > 0);
     })
     .await;
     check(

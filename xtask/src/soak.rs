@@ -24,7 +24,7 @@ pub(crate) struct Options {
 const SLICE_FACTOR: f64 = 1.0;
 
 /// The tests over random histories, of every crate that has some.
-const PROPERTIES: [&str; 10] = [
+const PROPERTIES: [&str; 12] = [
     "a_plan_frees_what_is_needed_and_nothing_more_than_it_must",
     "exactly_one_end",
     "intervals_touch_and_cover_the_life",
@@ -35,6 +35,8 @@ const PROPERTIES: [&str; 10] = [
     "synced_records_survive_and_nothing_false_appears",
     "each_step_is_taken_once_and_the_end_is_final",
     "a_fetch_that_is_killed_again_and_again_stays_right_and_loses_little",
+    "nothing_wrong_is_left_and_the_rest_comes_when_it_is_run_again",
+    "random_caches_never_hurt",
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {

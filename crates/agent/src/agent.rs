@@ -18,7 +18,7 @@ use std::{
 };
 
 use api::{JobEventKind, Observed};
-use base::{ByteSize, TaskScope};
+use base::TaskScope;
 use runtime::{Adopted, Driver};
 use store::{RoomLimits, Store, StoreOptions, ViewSpec};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,7 +29,7 @@ use types::{HostId, JobId, WorkerId};
 use crate::{
     OpenAgentError,
     edge::Edge,
-    host::{Command, Ears, Host, HostParts, Slot, disk_use, views},
+    host::{Command, Ears, Host, HostParts, Slot, disk_total, disk_use, views},
     identity::Identity,
     keep::{Keeper, Learnt, scrub},
     models::Models,
@@ -164,8 +164,7 @@ impl Agent {
             observed: observed.subscribe(),
             status,
         };
-        let usage = disk_use(store.clone()).await;
-        let disk_total = ByteSize(usage.disk.total);
+        let disk_total = disk_total(store.clone()).await;
         let limits = RoomLimits {
             cache_bytes_max: options.capacity.cache_bytes_max,
             disk_free_min: options
@@ -175,6 +174,7 @@ impl Agent {
         };
         let learnt = Learnt::read(disk.clone(), options.data_dir.join(EXPERIENCE_FILE));
         let keeper = Keeper::new(store.clone(), starter.clock.clone(), limits, options.limits.scrub, learnt);
+        let usage = disk_use(store.clone(), keeper.clone(), None).await;
         let parts = HostParts {
             usage,
             models: Models::new(store.clone(), transfer, keeper.clone(), options.sources),

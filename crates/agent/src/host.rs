@@ -260,7 +260,8 @@ impl Host {
         let models = desired.models.iter().map(|model| model.manifest.key());
         let views = desired.workers.iter().flat_map(|worker| &worker.views).map(|view| &view.key);
         let wanted = models.chain(views).chain(self.parts.models.coming()).cloned().collect();
-        self.parts.keeper.wish(Wishes { wanted, copies: BTreeMap::new() });
+        let copies = desired.copies.iter().map(|copies| (copies.key.clone(), copies.hosts));
+        self.parts.keeper.wish(Wishes { wanted, copies: copies.collect() });
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -353,11 +354,14 @@ impl Host {
         });
     }
 
-    /// Looks at the disk, off this task.
+    /// Looks at the disk, and keeps what is pinned, off this task.
     fn measure(&mut self) {
         let (store, events) = (self.parts.starter.store.clone(), self.events.clone());
+        // Before the server has spoken nobody knows what is to be pinned: what is, stays.
+        let pins = self.desired.as_ref().map(|desired| desired.pins.clone());
+        let keeper = self.parts.keeper.clone();
         self.tasks.spawn("measure the disk", async move {
-            let report = disk_use(store).await;
+            let report = disk_use(store, keeper, pins).await;
             // The host is stopping when nobody listens.
             let _ = events.send(Event::Usage(report)).await;
         });
@@ -374,17 +378,33 @@ impl Host {
     }
 }
 
-/// Returns what the store takes and what its disk has left, as far as the disk tells.
-pub(crate) async fn disk_use(store: Store) -> HostReport {
-    match tokio::task::spawn_blocking(move || store.disk_usage()).await {
-        Ok(Ok(usage)) => HostReport {
+/// Returns what the store takes and what its disk has left, as far as the disk tells; first sees to it that what is
+/// pinned is what should be.
+pub(crate) async fn disk_use(store: Store, keeper: Keeper, pins: Option<BTreeSet<ModelKey>>) -> HostReport {
+    let look = move || {
+        if let Some(pins) = pins {
+            keeper.pin_only(&pins);
+        }
+        store.disk_usage().map(|usage| (keeper.report(&usage), usage))
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok((report, usage))) => HostReport {
             disk: DiskRoom { total: usage.total.bytes(), available: usage.available.bytes() },
             cache_bytes: usage.blobs.bytes(),
+            store: report,
         },
         Ok(Err(error)) => {
             tracing::warn!(reason = %error.fault(), "the disk of the store could not be looked at");
             HostReport::default()
         }
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Returns the size of the store's disk, as far as it tells.
+pub(crate) async fn disk_total(store: Store) -> base::ByteSize {
+    match tokio::task::spawn_blocking(move || store.disk_usage()).await {
+        Ok(usage) => usage.map(|usage| usage.total).unwrap_or_default(),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -11,6 +11,7 @@
 
 mod experience;
 mod policy;
+mod report;
 mod scrub;
 
 use std::{
@@ -135,7 +136,7 @@ impl Keeper {
         let Some(model) = self.0.store.get(key) else { return };
         let rate = policy::refetch_rate_bytes(self.0.store.provenance(key).as_ref());
         let capacity = self.0.limits.cache_bytes_max;
-        self.0.experience.record(key, model.manifest.bytes(), rate, capacity, self.0.clock.now());
+        self.0.experience.record(&model.manifest, rate, capacity, self.0.clock.now());
     }
 
     /// Takes up what is wanted here: those models are not evicted.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use api::{DesiredModel, FetchProgress, ModelReport, ModelState};
+use api::{DesiredModel, FetchProgress, FileProgress, ModelReport, ModelState};
 use base::{Backoff, Redacted, Timestamp};
 use hub::{Hub, HubOptions, TokenHolder};
 use store::{Arrival, HubStanding, Provenance, SourceShare, Store, StoredModel, Supplier};
@@ -369,7 +369,17 @@ fn running_state(progress: &transfer::FetchProgress, started_at: Timestamp, fail
             bytes_done: progress.bytes_done.bytes(),
             bytes_per_second: progress.rate_bytes_per_second,
             eta_millis: progress.eta.map(|eta| u64::try_from(eta.as_millis()).unwrap_or(u64::MAX)),
+            sources: progress.sources.clone(),
+            files: progress.files.iter().map(wire_file).collect(),
         }),
+    }
+}
+
+fn wire_file(file: &transfer::FileProgress) -> FileProgress {
+    FileProgress {
+        path: file.path.to_string(),
+        bytes_total: file.bytes_total.bytes(),
+        bytes_done: file.bytes_done.bytes(),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Answers to the server's questions. Each is a task of the host's scope; none changes what should be.
 
+mod facts;
+mod work;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{Answer, LogLine, LogStream, Question, VerifyReport};
+use api::{Answer, LogLine, LogStream, Question};
 use runtime::{Driver, PythonEnvironment};
-use store::{FileVerdict, Store, ViewLease, ViewSpec};
+use store::{Store, ViewLease, ViewSpec};
 use types::{Fault, ModelKey};
 
 use crate::start::lease;
+pub(crate) use work::Teller;
 
 /// Lines that one question can ask for. What is kept of a worker's log is about this long.
 const LINES_MAX: u32 = 10_000;
@@ -32,9 +36,20 @@ impl Oracle {
     ///
     /// # Errors
     /// The fault that the asker sees.
-    pub(crate) async fn answer(&self, question: Question) -> Result<Answer, Fault> {
+    pub(crate) async fn answer(&self, question: Question, teller: &Teller) -> Result<Answer, Fault> {
         match question {
-            Question::VerifyModel(key) => self.verify(key).await,
+            Question::VerifyModel { key, damaged } => {
+                let store = self.store.clone();
+                teller.while_working(move |shown| work::verify(&store, &key, damaged, shown)).await
+            }
+            Question::ImportCache(order) => {
+                let store = self.store.clone();
+                teller.while_working(move |shown| work::import(&store, order, shown)).await
+            }
+            Question::WhyModel(key) => {
+                let store = self.store.clone();
+                blocking(move || Ok(Answer::Why(Box::new(facts::presence(store.why(&key)))))).await
+            }
             Question::RemoveModel(key) => self.remove(key).await,
             Question::ModelPath(key) => self.path(key).await,
             Question::Logs { worker, tail } => {
@@ -47,20 +62,6 @@ impl Oracle {
                 Ok(Answer::PythonUsable)
             }
         }
-    }
-
-    async fn verify(&self, key: ModelKey) -> Result<Answer, Fault> {
-        let store = self.store.clone();
-        let report = blocking(move || store.verify(&key).map_err(|error| error.fault())).await?;
-        let damaged = report.files.iter().filter(|file| match file.verdict {
-            FileVerdict::Sound => false,
-            FileVerdict::Damaged { .. } | FileVerdict::Missing | FileVerdict::Unreadable { .. } => true,
-        });
-        Ok(Answer::Verified(VerifyReport {
-            files: report.files.len() as u64,
-            bytes: report.files.iter().map(|file| file.size.bytes()).sum(),
-            damaged: damaged.map(|file| file.path.to_string()).collect(),
-        }))
     }
 
     async fn remove(&self, key: ModelKey) -> Result<Answer, Fault> {

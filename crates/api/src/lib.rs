@@ -14,15 +14,21 @@ pub use job::{
 };
 pub use link::{
     AgentMessage, Answer, Assignment, Desired, DesiredModel, DesiredWorker, DiskRoom, EndReason,
-    FetchProgress, FolderPart, Hello, HostReport, HubOrigin, JobEvent, JobEventKind, JobStop, LinkError,
-    LinkReader, LinkWriter, LogLine, LogStream, ModelReport, ModelState, Observed, PROTOCOL, Question,
-    ServerMessage, TakeOffer, VerifyReport, ViewOrder, Welcome, WorkerIntent, WorkerReport, WorkerState,
-    split,
+    FetchProgress, FileProgress, FolderPart, Hello, HostReport, HubOrigin, JobEvent, JobEventKind, JobStop,
+    LinkError, LinkReader, LinkWriter, LogLine, LogStream, ModelCopies, ModelReport, ModelState, Observed,
+    PROTOCOL, Question, ServerMessage, StoreReport, TakeOffer, VerifyReport, ViewOrder, Welcome,
+    WorkProgress, WorkerIntent, WorkerReport, WorkerState, split,
+};
+pub use link::{DamagedFiles, ImportOrder, ImportReport, ImportWay, ImportedManifest};
+pub use manage::{
+    ArrivalView, ArrivalWay, DepartureView, HostWhy, ImportModels, ImportSummary, ImportView, ModelPresence,
+    ShareView, SnapshotEnd, SnapshotView, StoreView, UsesView, WhyView, WorkerUse,
 };
 pub use manage::{
-    CreateEndpoint, EndpointList, EndpointView, FetchView, FolderView, GpuBody, HostList, HostView, LogList,
-    LogView, ModelBody, ModelList, ModelPathView, ModelStatus, ModelView, PullModel, ReleaseView,
-    RequestUrls, ScalingBody, TimelineMark, UpdateEndpoint, UsagePhase, UsageRecord, UsageView, VerifyView,
-    WaitView, WorkerList, WorkerView, WorkersBody,
+    ChoiceView, ChosenView, CreateEndpoint, EndpointList, EndpointView, FetchView, FileView, FolderView,
+    GpuBody, HostList, HostView, HubOffer, LeftOutView, LogList, LogView, ModelBody, ModelEnd, ModelEvent,
+    ModelList, ModelOffer, ModelPathView, ModelPlace, ModelStatus, ModelView, OfferModel, PullModel,
+    ReleaseView, RemovedView, RequestUrls, ScalingBody, TimelineMark, UpdateEndpoint, UsagePhase,
+    UsageRecord, UsageView, VariantView, VerifyView, WaitView, WorkView, WorkerList, WorkerView, WorkersBody,
 };
 pub use problem::{FieldProblem, PROBLEM_MEDIA_TYPE, Problem};

@@ -3,6 +3,8 @@
 //! Words only: what they mean is in `commands`. The texts here are the help that users read.
 
 mod endpoint;
+mod model;
+mod selection;
 mod values;
 
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub(crate) use endpoint::{EndpointCommand, SpecArgs};
+pub(crate) use model::{ImportArgs, ModelCommand, PullArgs, ShowArgs};
+pub(crate) use selection::SelectionArgs;
 pub(crate) use values::{GpuWish, Seconds, Variable};
 
 /// Options that every command takes.
@@ -126,49 +130,6 @@ pub struct WaitArgs {
     pub(crate) timeout: Option<Seconds>,
 }
 
-/// `larder model …`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ModelCommand {
-    /// Bring a model to a host before anything needs it
-    Pull {
-        /// The model: org/name, org/name@revision, org/name:variant, hub!org/name, or a link
-        model: String,
-        /// Token for the hub [env: HF_TOKEN]
-        #[arg(long, value_name = "TOKEN")]
-        hf_token: Option<Redacted<String>>,
-        /// Address of the hub, when it is not the configured one
-        #[arg(long, value_name = "URL")]
-        hub_endpoint: Option<Url>,
-        /// Do not wait for the fetch
-        #[arg(long)]
-        detach: bool,
-    },
-    /// List models on hosts, and models that endpoints want
-    #[command(visible_alias = "ls")]
-    List,
-    /// Show where a model stands
-    Show(ModelArgs),
-    /// Print the folder of a model's files as a worker sees it
-    Path {
-        #[command(flatten)]
-        model: ModelArgs,
-        /// Print where the host keeps it instead
-        #[arg(long)]
-        host: bool,
-    },
-    /// Read a model's files again and compare them with what the hub vouched for
-    Verify(ModelArgs),
-    /// Remove a model from its hosts
-    Rm(ModelArgs),
-}
-
-/// Which model.
-#[derive(Clone, Debug, Args)]
-pub struct ModelArgs {
-    /// The model: org/name, org/name@revision, org/name:variant or hub!org/name
-    pub(crate) model: String,
-}
-
 /// `larder worker …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum WorkerCommand {
@@ -208,4 +169,9 @@ pub enum HostCommand {
     /// List hosts
     #[command(visible_alias = "ls")]
     List,
+    /// Show a host with what its store holds, may evict, and has found damaged
+    Show {
+        /// Id of the host
+        host: String,
+    },
 }

@@ -3,6 +3,8 @@
 //! It retries nothing: the commands that wait ask again by themselves.
 
 mod calls;
+mod events;
+mod models;
 
 pub(crate) use calls::job_body;
 
@@ -21,15 +23,18 @@ use crate::surroundings::Connection;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Saving an endpoint asks its hub about every model, which may take the hub's own time limits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
-/// Reading a model again takes about a second for each GB: enough for one of 500 GB.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(900);
+/// A stream of events says every ten seconds that it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How much of an answer that is no JSON is shown.
 const ANSWER_CHARACTERS_SHOWN: usize = 200;
 
 /// A connection to one server with one key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    /// For answers that come whole.
+    answers: reqwest::Client,
+    /// For answers that come as events, for as long as it takes.
+    streams: reqwest::Client,
     connection: Connection,
 }
 
@@ -44,16 +49,12 @@ impl Client {
             let message = format!("{server} is not the address of a server");
             return Err(Fault::new(ErrorCode::FieldInvalid, message).with_hint("write http://HOST:PORT"));
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT);
-        if is_loopback(server) {
-            // A proxy from the environment can't reach this machine's own loopback.
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| Fault::from_error(ErrorCode::Internal, &error))?;
-        Ok(Self { http, connection })
+        let answers = builder(server).timeout(ANSWER_TIMEOUT).build();
+        let streams = builder(server).read_timeout(SILENCE_MAX).build();
+        let made = |built: reqwest::Result<reqwest::Client>| {
+            built.map_err(|error| Fault::from_error(ErrorCode::Internal, &error))
+        };
+        Ok(Self { answers: made(answers)?, streams: made(streams)?, connection })
     }
 
     /// Returns the server's address.
@@ -62,12 +63,22 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        self.request_by(&self.answers, method, path, query)
+    }
+
+    fn request_by(
+        &self,
+        http: &reqwest::Client,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> RequestBuilder {
         let mut url = self.connection.server.clone();
         url.path_segments_mut().expect("the address was checked to be a base").pop_if_empty().extend(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.http.request(method, url);
+        let request = http.request(method, url);
         match &self.connection.key {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
@@ -89,9 +100,12 @@ impl Client {
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Fault> {
         let body = self.body(request).await?;
-        serde_json::from_slice(&body).map_err(|error| {
-            let shown: String =
-                String::from_utf8_lossy(&body).chars().take(ANSWER_CHARACTERS_SHOWN).collect();
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Fault> {
+        serde_json::from_slice(body).map_err(|error| {
+            let shown: String = String::from_utf8_lossy(body).chars().take(ANSWER_CHARACTERS_SHOWN).collect();
             let message =
                 format!("the answer of {} makes no sense: {error}: {shown}", self.connection.server);
             Fault::new(ErrorCode::Internal, message)
@@ -152,6 +166,14 @@ impl Client {
             )),
         }
     }
+}
+
+fn builder(server: &Url) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT);
+    // A proxy from the environment can't reach this machine's own loopback.
+    if is_loopback(server) { builder.no_proxy() } else { builder }
 }
 
 /// Reads an error of either face: a problem, or the job API's `{"error": …}` with our code beside it.

@@ -1,5 +1,6 @@
 //! What each command does: ask the server, then write what it says.
 
+pub(crate) mod choice;
 pub(crate) mod completion;
 pub(crate) mod endpoint;
 pub(crate) mod host;

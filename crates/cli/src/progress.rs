@@ -1,5 +1,7 @@
 //! What a command waits for, as it happens: a spinner or a bar for a person, a line for each step elsewhere.
 
+mod fetch;
+
 use std::time::Duration;
 
 use api::FetchView;
@@ -7,6 +9,8 @@ use base::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{screen::Screen, words};
+
+pub(crate) use fetch::FetchProgress;
 
 /// How often a spinner turns. Ten times a second looks steady.
 const TICK: Duration = Duration::from_millis(100);

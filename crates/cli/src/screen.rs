@@ -85,6 +85,15 @@ impl Screen {
         self.line(text)
     }
 
+    /// Writes one of many results as JSON, on a line of its own.
+    ///
+    /// # Errors
+    /// [`Failure`] when the output can't be written.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(io::Error::other)?;
+        self.line(text)
+    }
+
     /// Tells the user something that is not the result. A note that can't be written is given up.
     pub fn note(&mut self, text: impl AsRef<str>) {
         let _ = writeln!(self.err, "{}", text.as_ref());

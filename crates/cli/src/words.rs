@@ -58,6 +58,11 @@ pub(crate) fn fetch_tail(fetch: &FetchView) -> String {
     format!("{rate}{left}")
 }
 
+/// Returns who sends the bytes of a fetch, as the end of a phrase.
+pub(crate) fn sources(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" from {}", names.join(", ")) }
+}
+
 /// Returns a duration in its largest unit only.
 fn coarse(duration: Duration) -> String {
     let seconds = duration.as_secs();

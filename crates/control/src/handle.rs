@@ -3,10 +3,14 @@
 //! Every method checks the caller's scope, sees only the caller's tenant, and returns after what it did is durable.
 //! Endpoints are named by id or name.
 
+mod asking;
 mod endpoints;
 mod fleet;
+mod folders;
 mod jobs;
 mod models;
+mod offers;
+mod shelf;
 
 use std::{
     path::PathBuf,
@@ -25,8 +29,10 @@ use tokio::{
 };
 use types::{ErrorCode, Fault};
 
+pub use asking::{HostWork, WorkSender};
 pub use jobs::StreamRead;
 pub(crate) use jobs::{job_not_found, parse_job};
+pub(crate) use models::LargestStore;
 
 use crate::{
     Caller, ControlOptions, ModelResolver,

@@ -26,8 +26,8 @@ mod tests;
 
 pub use access::Caller;
 pub use error::OpenControlError;
-pub use handle::{Handle, StreamRead};
+pub use handle::{Handle, HostWork, StreamRead, WorkSender};
 pub use options::{ControlOptions, HubConfig};
 pub use resolver::{FoundModel, HubResolver, ModelQuestion, ModelResolver};
 pub use service::Control;
-pub use state::KeyScope;
+pub use state::{KeyScope, Retention};

@@ -131,6 +131,7 @@ async fn greeting<S: AsyncRead + AsyncWrite>(
             | AgentMessage::TakeEnded(_)
             | AgentMessage::Job(_)
             | AgentMessage::Answer { .. }
+            | AgentMessage::Working { .. }
             | AgentMessage::FolderWanted(_),
         ) => Fault::new(ErrorCode::Unavailable, "the agent did not say hello first"),
     };

@@ -14,6 +14,7 @@
 
 mod access;
 mod boot;
+mod choices;
 mod demand;
 mod desired;
 mod endpoint_views;
@@ -28,6 +29,7 @@ mod planning;
 mod stepping;
 mod submission;
 mod waits;
+mod whys;
 mod workers;
 
 use std::{
@@ -56,7 +58,9 @@ use crate::{
 };
 
 pub(crate) use access::Keys;
-pub(crate) use endpoints::ResolvedSpec;
+pub(crate) use endpoints::{ChosenModel, ResolvedSpec};
+pub(crate) use hosts::Asked;
+pub(crate) use models::PullDraft;
 
 /// Events taken at once: bounds how long a gathered batch grows before it is looked at.
 const EVENTS_MAX: usize = 256;
@@ -131,6 +135,8 @@ pub(crate) struct Owner {
     payload_bytes: usize,
     /// Results that came after the job was over, or twice.
     late_results: u64,
+    /// Counts changes of models, for those who watch one.
+    models_watch: watch::Sender<u64>,
 
     mutations: Vec<Mutation>,
     after: Vec<After>,

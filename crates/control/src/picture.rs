@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use api::{Answer, Observed};
+use api::{Answer, Observed, WorkProgress};
 use base::{Redacted, Timestamp};
 use scheduler::{Crashes, Job, LaunchKind, ModelNeed, Place, Priority, SharedNeed, Worker, WorkerNeed};
 use serde_json::value::RawValue;
@@ -158,7 +158,14 @@ pub(crate) struct LinkEntry {
     pub(crate) sent: Option<String>,
     pub(crate) stamp: Stamp,
     pub(crate) secrets_sent: BTreeSet<SecretRef>,
-    pub(crate) questions: BTreeMap<u64, oneshot::Sender<Result<Answer, Fault>>>,
+    pub(crate) questions: BTreeMap<u64, PendingQuestion>,
+}
+
+/// A question that was not answered yet.
+#[derive(Debug)]
+pub(crate) struct PendingQuestion {
+    pub(crate) answer: oneshot::Sender<Result<Answer, Fault>>,
+    pub(crate) progress: watch::Sender<WorkProgress>,
 }
 
 impl Drop for LinkEntry {

@@ -8,8 +8,8 @@ use std::{
 
 use base::Redacted;
 use futures::future::BoxFuture;
-use hub::{Hub, HubOptions, Visibility};
-use types::{Fault, HubName, Manifest, ModelRef};
+use hub::{Hub, HubOptions, OfferedModel, Visibility};
+use types::{Choice, Fault, HubName, Manifest, ModelRef, SelectionWish};
 use url::Url;
 
 /// Hubs that a client is kept for. Endpoints may name any address, so the number is bounded.
@@ -24,6 +24,8 @@ pub struct ModelQuestion {
     pub endpoint: Url,
     /// What was asked for.
     pub reference: ModelRef,
+    /// Which of its files are wanted, apart from the variant in the reference.
+    pub wish: SelectionWish,
     /// The asker's own token, which must prove the right to read, also when the bytes are here already.
     pub token: Option<Redacted<String>>,
 }
@@ -33,6 +35,8 @@ pub struct ModelQuestion {
 pub struct FoundModel {
     /// Its files at the commit; the key holds the hub's own spelling of the name.
     pub manifest: Manifest,
+    /// What was chosen of the repository, and what not.
+    pub choice: Choice,
 }
 
 /// Resolves models and proves rights. Implemented for hubs, and by tests.
@@ -42,6 +46,12 @@ pub trait ModelResolver: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// The hub's reason, by its code.
     fn resolve<'a>(&'a self, question: &'a ModelQuestion) -> BoxFuture<'a, Result<FoundModel, Fault>>;
+
+    /// Says what there is to choose from. Proves nothing.
+    ///
+    /// # Errors
+    /// The hub's reason, by its code.
+    fn offer<'a>(&'a self, question: &'a ModelQuestion) -> BoxFuture<'a, Result<OfferedModel, Fault>>;
 }
 
 /// Asks real hubs, with one client for each address.
@@ -78,12 +88,20 @@ impl ModelResolver for HubResolver {
         Box::pin(async move {
             let client = self.client(question)?;
             let found = client
-                .resolve_model(&question.reference, question.token.as_ref())
+                .resolve_selection(&question.reference, &question.wish, question.token.as_ref())
                 .await
                 .map_err(|error| error.fault())?;
             let public = matches!(found.visibility, Visibility::Public);
             tracing::info!(repo = %found.repo, commit = %found.commit, public, bytes = %found.bytes, "model resolved");
-            Ok(FoundModel { manifest: found.manifest })
+            Ok(FoundModel { manifest: found.manifest, choice: found.choice })
+        })
+    }
+
+    fn offer<'a>(&'a self, question: &'a ModelQuestion) -> BoxFuture<'a, Result<OfferedModel, Fault>> {
+        Box::pin(async move {
+            let client = self.client(question)?;
+            let offered = client.offer(&question.reference, &question.wish, question.token.as_ref()).await;
+            offered.map_err(|error| error.fault())
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Bodies of requests become values that cannot be wrong, or a refusal that names every field at fault.
 
 mod endpoint;
+mod model;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -10,7 +11,10 @@ use serde_json::value::RawValue;
 use state::JobPayload;
 use types::{ErrorCode, Fault, JobPolicy};
 
-pub(crate) use endpoint::{HubChoice, ModelDraft, SpecDraft, create_draft, hub_choice, update_draft};
+pub(crate) use endpoint::{HubChoice, ModelDraft, SpecDraft, create_draft, update_draft};
+pub(crate) use model::{offer_draft, pull_draft};
+
+use self::endpoint::hub_choice;
 
 /// Runpod's range for the execution timeout.
 const EXECUTION_TIMEOUT: RangeInclusive<Duration> =

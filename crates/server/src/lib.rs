@@ -4,6 +4,7 @@
 //! differ in their errors: management answers problems, the job API the `{"error": …}` that Runpod's clients read.
 
 mod caller;
+mod events;
 mod explain;
 mod jobs;
 mod manage;

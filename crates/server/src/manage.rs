@@ -1,9 +1,10 @@
 //! The management API. Errors are `application/problem+json`.
 
+pub(crate) mod models;
+
 use api::{
-    CreateEndpoint, EndpointList, EndpointView, FolderView, HostList, JobView, LogList, ModelList,
-    ModelPathView, ModelView, Problem, PullModel, UpdateEndpoint, UsageView, VerifyView, WorkerList,
-    WorkerView,
+    CreateEndpoint, EndpointList, EndpointView, FolderView, HostList, HostView, JobView, LogList, Problem,
+    UpdateEndpoint, UsageView, WorkerList, WorkerView,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use base::Timestamp;
@@ -20,7 +21,7 @@ const TAIL_DEFAULT: u32 = 100;
 /// The most lines of a log: Runpod's limit.
 const TAIL_MAX: u32 = 5000;
 
-type Answer<T> = Result<Json<T>, ProblemResponse>;
+pub(crate) type Answer<T> = Result<Json<T>, ProblemResponse>;
 
 /// Turns the control plane's problem into an answer.
 pub(crate) fn answer(problem: Problem) -> ProblemResponse {
@@ -115,48 +116,6 @@ pub(crate) async fn worker_logs(
     Ok(Json(faces.control.worker_logs(&caller, &worker, tail).await.map_err(answer)?))
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct ReferenceQuery {
-    reference: String,
-}
-
-pub(crate) async fn list_models(State(faces): State<Faces>, Caller(caller): Caller) -> Answer<ModelList> {
-    Ok(Json(faces.control.models(&caller).await.map_err(answer)?))
-}
-
-pub(crate) async fn pull_model(
-    State(faces): State<Faces>,
-    Caller(caller): Caller,
-    JsonBody(body): JsonBody<PullModel>,
-) -> Answer<ModelView> {
-    Ok(Json(faces.control.pull_model(&caller, body).await.map_err(answer)?))
-}
-
-pub(crate) async fn remove_model(
-    State(faces): State<Faces>,
-    Caller(caller): Caller,
-    Query(query): Query<ReferenceQuery>,
-) -> Result<StatusCode, ProblemResponse> {
-    faces.control.remove_model(&caller, &query.reference).await.map_err(answer)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-pub(crate) async fn model_path(
-    State(faces): State<Faces>,
-    Caller(caller): Caller,
-    Query(query): Query<ReferenceQuery>,
-) -> Answer<ModelPathView> {
-    Ok(Json(faces.control.model_path(&caller, &query.reference).await.map_err(answer)?))
-}
-
-pub(crate) async fn verify_model(
-    State(faces): State<Faces>,
-    Caller(caller): Caller,
-    Query(query): Query<ReferenceQuery>,
-) -> Answer<VerifyView> {
-    Ok(Json(faces.control.verify_model(&caller, &query.reference).await.map_err(answer)?))
-}
-
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct UsageQuery {
     endpoint: Option<String>,
@@ -182,6 +141,14 @@ pub(crate) async fn usage(
 
 pub(crate) async fn list_hosts(State(faces): State<Faces>, Caller(caller): Caller) -> Answer<HostList> {
     Ok(Json(faces.control.hosts(&caller).await.map_err(answer)?))
+}
+
+pub(crate) async fn get_host(
+    State(faces): State<Faces>,
+    Caller(caller): Caller,
+    Path(host): Path<String>,
+) -> Answer<HostView> {
+    Ok(Json(faces.control.host(&caller, &host).await.map_err(answer)?))
 }
 
 pub(crate) async fn get_folder(

@@ -8,7 +8,10 @@ use axum::{
 use base::{Clock, Entropy};
 use control::Handle;
 
-use crate::{explain, jobs, manage};
+use crate::{
+    explain, jobs,
+    manage::{self, models},
+};
 
 /// What every handler gets.
 #[derive(Clone)]
@@ -48,12 +51,19 @@ fn management() -> Router<Faces> {
         .route("/workers", get(manage::list_workers))
         .route("/workers/{worker}", get(manage::get_worker))
         .route("/workers/{worker}/logs", get(manage::worker_logs))
-        .route("/models", get(manage::list_models).delete(manage::remove_model))
-        .route("/models/pull", post(manage::pull_model))
-        .route("/models/path", get(manage::model_path))
-        .route("/models/verify", post(manage::verify_model))
+        .route("/models", get(models::list).delete(models::remove))
+        .route("/models/pull", post(models::pull))
+        .route("/models/offer", post(models::offer))
+        .route("/models/events", get(models::watch_events))
+        .route("/models/cancel", post(models::cancel))
+        .route("/models/pin", post(models::pin).delete(models::unpin))
+        .route("/models/path", get(models::path))
+        .route("/models/verify", post(models::verify))
+        .route("/models/import", post(models::import))
+        .route("/models/why", get(models::why))
         .route("/usage", get(manage::usage))
         .route("/hosts", get(manage::list_hosts))
+        .route("/hosts/{host}", get(manage::get_host))
         .route("/folders/{digest}", get(manage::get_folder).put(manage::put_folder))
 }
 

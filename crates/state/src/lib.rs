@@ -26,7 +26,7 @@ pub use mutation::Mutation;
 pub use read::Loaded;
 pub use rows::{
     ChunkRow, EndpointRow, FolderRow, GrantRow, HostRow, IntervalRow, JobPayload, JobRow, JobTally, KeyRow,
-    KeyScope, OutputRow, PullRow, ReleaseRow, SecretRow, TenantRow, WorkerRow,
+    KeyScope, OutputRow, PullRow, PullStanding, ReleaseRow, Retention, SecretRow, TenantRow, WorkerRow,
 };
 pub use seal::KeyHash;
 pub use store::{State, StateOptions};

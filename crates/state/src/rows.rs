@@ -7,7 +7,7 @@ use base::{Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use types::{
-    EndpointId, EndpointName, Epoch, GpuNeed, HostCapacity, HostId, HubAccess, JobId, KeyId, Launch,
+    Choice, EndpointId, EndpointName, Epoch, GpuNeed, HostCapacity, HostId, HubAccess, JobId, KeyId, Launch,
     LedgerPhase, ModelKey, ModelRef, ReleaseId, ReleaseModel, RepoId, Scaling, SecretRef, StartMark,
     TenantId, WorkerId, WorkerLimits,
 };
@@ -234,7 +234,8 @@ pub struct IntervalRow {
     pub fetched_bytes: u64,
 }
 
-/// A model that somebody asked to have on the hosts, apart from any endpoint.
+/// A model that somebody asked to have on the hosts, apart from any endpoint. Its row stays when that is done, and
+/// when it is undone: it is how the model is still known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRow {
     /// Whose it is.
@@ -243,12 +244,63 @@ pub struct PullRow {
     pub key: ModelKey,
     /// As they wrote it.
     pub reference: ModelRef,
+    /// Which of its files, by whose word, and whether some are pickled.
+    #[serde(default)]
+    pub choice: Choice,
     /// The hub's address.
     pub hub_endpoint: Url,
     /// The token to fetch it with.
     pub token: Option<SecretRef>,
     /// When they asked.
     pub created_at: Timestamp,
+    /// What became of it.
+    #[serde(default = "long_satisfied")]
+    pub standing: PullStanding,
+    /// Whether it is kept from eviction where it is.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// What rows say that were written before they told: models that came long ago.
+fn long_satisfied() -> PullStanding {
+    PullStanding::Satisfied { at: Timestamp::EPOCH }
+}
+
+/// What became of a pull.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "snake_case")]
+pub enum PullStanding {
+    /// The model is brought to these hosts: those that do not have it yet. None: to the first host that joins.
+    Wanted {
+        /// The hosts.
+        hosts: BTreeSet<HostId>,
+    },
+    /// It came to every one of them, and is a cached model like any other since then.
+    Satisfied {
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Somebody called the fetch off.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody removed it from the hosts.
+    Removed {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Whether a model that nobody uses may be evicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retention {
+    /// It may.
+    #[default]
+    Evictable,
+    /// An operator's word keeps it.
+    Pinned,
 }
 
 /// A tenant's proven right to read a repository.

@@ -6,7 +6,7 @@ use base::{ByteSize, Redacted, Timestamp};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{Digest, EndpointId, ModelKey, ModelRef, ReleaseId, SecretRef, TenantId};
+use crate::{Choice, Digest, EndpointId, ModelKey, ModelRef, ReleaseId, SecretRef, TenantId};
 
 /// Words that stand at the place of an endpoint's name in public addresses.
 const RESERVED: [&str; 9] = [
@@ -189,6 +189,9 @@ pub struct ReleaseModel {
     pub reference: ModelRef,
     /// What it was resolved to. The hub's own spelling of the name is in it.
     pub key: ModelKey,
+    /// Which of its files, by whose word, and whether some are pickled.
+    #[serde(default)]
+    pub choice: Choice,
     /// The sum of its files.
     pub bytes: ByteSize,
     /// The secret that holds the token that proved the right to read it.

@@ -20,4 +20,4 @@ pub use key::key_of;
 pub use listener::{ListenAddress, ListenError, Listener, ParseListenAddressError};
 pub use observe::{REQUEST_ID_HEADER, RequestId, observed, problem_fallbacks};
 pub use problem::ProblemResponse;
-pub use serve::{Peer, ServeError, ServeOptions, serve};
+pub use serve::{Peer, ServeError, ServeOptions, Stopping, serve};

@@ -101,6 +101,29 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     }
 }
 
+/// Tells a handler whose answer takes long that the listener stops. An extension of every request, and an extractor.
+#[derive(Clone, Debug)]
+pub struct Stopping(CancellationToken);
+
+impl Stopping {
+    /// Waits until the stop begins.
+    ///
+    /// # Cancel safety
+    /// Waiting again goes on waiting.
+    pub async fn begun(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Stopping {
+    type Rejection = ProblemResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ProblemResponse> {
+        // A router that is called without a listener is never stopped by one.
+        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self(CancellationToken::new())))
+    }
+}
+
 /// Serving ended for another reason than the stop.
 #[derive(Debug, thiserror::Error)]
 #[error("can't accept connections on {name} any more")]

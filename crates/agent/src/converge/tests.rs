@@ -58,7 +58,7 @@ struct Here<'a> {
 }
 
 fn check(models: Vec<DesiredModel>, workers: Vec<DesiredWorker>, here: &Here<'_>, expected: &Expect) {
-    let desired = Desired { stamp: types::Stamp::default(), models, workers };
+    let desired = Desired { models, workers, ..Desired::default() };
     let present = Present {
         models: &here.models.iter().map(|(name, standing)| (key(name), *standing)).collect(),
         folders: &here.folders.iter().map(|standing| (FOLDER, *standing)).collect(),

@@ -11,6 +11,7 @@ use super::{Event, Host};
 use crate::{
     converge,
     folders::{self, UnpackError},
+    questions::Teller,
     relay,
     start::{Ending, Order, Running, Starter},
 };
@@ -256,8 +257,9 @@ impl Host {
 
     pub(super) fn ask(&mut self, id: u64, question: Question) {
         let (oracle, outbox) = (self.parts.oracle.clone(), self.parts.outbox.clone());
+        let teller = Teller { question: id, outbox: outbox.clone(), clock: self.clock.clone() };
         self.tasks.spawn("answer a question", async move {
-            let answer = oracle.answer(question).await;
+            let answer = oracle.answer(question, &teller).await;
             // An asker whose link is gone asks again.
             outbox.say(AgentMessage::Answer { id, answer });
         });

@@ -1,6 +1,7 @@
 //! What this host has learnt of how models are used: `scheduler`'s value, kept in a file.
 //!
-//! Losing it costs hits, never correctness: a file that is missing or can't be understood begins anew.
+//! Models are told apart by their largest file: revisions and selections with the same weights are one to a disk. Losing
+//! it costs hits, never correctness: a file that is missing or can't be understood begins anew.
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use std::{
 
 use base::{ByteSize, Disk, Timestamp, write_durably};
 use scheduler::eviction::{EvictionPolicy, Experience, Outlook, Used};
-use types::ModelKey;
+use types::{Digest, Manifest};
 
 /// Four times what is remembered at most, which is 16,384 models of half a kilobyte as text.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -24,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub(crate) struct Learnt {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    experience: Mutex<Experience<ModelKey>>,
+    experience: Mutex<Experience<Digest>>,
     is_saved: AtomicBool,
 }
 
@@ -50,18 +51,15 @@ impl Learnt {
         self.experience().outlook()
     }
 
-    /// Learns from a use of a model of so many bytes, which would come again at such a rate.
-    pub(super) fn record(
-        &self,
-        key: &ModelKey,
-        bytes: ByteSize,
-        rate_bytes: u64,
-        capacity: ByteSize,
-        now: Timestamp,
-    ) {
+    /// Learns from a use of a model, which would come again at such a rate.
+    pub(super) fn record(&self, manifest: &Manifest, rate_bytes: u64, capacity: ByteSize, now: Timestamp) {
+        let Some(largest) = manifest.files().iter().max_by_key(|file| (file.size, file.digest)) else {
+            return;
+        };
+        let bytes = manifest.bytes();
         let moving = Duration::from_millis(bytes.bytes().saturating_mul(1000) / rate_bytes.max(1));
         let used = Used { bytes, fetch_time: EvictionPolicy::default().fetch_overhead + moving };
-        self.experience().record(key, used, capacity, now);
+        self.experience().record(&largest.digest, used, capacity, now);
         self.is_saved.store(false, Ordering::Relaxed);
     }
 
@@ -75,36 +73,51 @@ impl Learnt {
             .inspect_err(|_| self.is_saved.store(false, Ordering::Relaxed))
     }
 
-    fn experience(&self) -> MutexGuard<'_, Experience<ModelKey>> {
+    fn experience(&self) -> MutexGuard<'_, Experience<Digest>> {
         self.experience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use base::{Access, FaultyDisk};
-    use types::{Commit, SelectionKey};
+    use types::{Commit, ManifestFile, ModelKey, SelectionKey};
 
     use super::*;
+
+    fn manifest(revision: u8) -> Manifest {
+        let key = ModelKey {
+            repo: types::RepoId { hub: "huggingface".parse().unwrap(), name: "org/name".parse().unwrap() },
+            commit: Commit::from_bytes([revision; 20]),
+            selection: SelectionKey::from_bytes([revision; 32]),
+        };
+        let file = |path: &str, size, digest: u8| ManifestFile {
+            path: path.parse().unwrap(),
+            size,
+            digest: Digest::Sha256([digest; 32]),
+        };
+        let files = vec![file("config.json", 10, revision), file("model.safetensors", 1_000_000, 9)];
+        Manifest::new(key, files, BTreeSet::new()).unwrap()
+    }
 
     #[test]
     fn what_was_learnt_outlives_the_agent_and_what_rots_begins_anew() {
         let faulty = FaultyDisk::new(1);
         let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
         let path = PathBuf::from("/experience.json");
-        let key = ModelKey {
-            repo: types::RepoId { hub: "huggingface".parse().unwrap(), name: "org/name".parse().unwrap() },
-            commit: Commit::from_bytes([1; 20]),
-            selection: SelectionKey::from_bytes([1; 32]),
-        };
+        let weights = Digest::Sha256([9; 32]);
         let learnt = Learnt::read(disk.clone(), path.clone());
-        let size = ByteSize(1_000_000);
-        learnt.record(&key, size, 1000, ByteSize(2_000_000), Timestamp::from_millis(5));
+        // Two revisions with the same weights are one model to the disk.
+        for revision in [1, 2] {
+            learnt.record(&manifest(revision), 1000, ByteSize(2_000_000), Timestamp::from_millis(5));
+        }
         learnt.save().unwrap();
         let found: Arc<dyn Disk> = Arc::new(faulty.lose_power_and_all_unsynced());
         let again = Learnt::read(found.clone(), path.clone());
-        assert_eq!(again.experience().uses(&key).unwrap().count(), 1);
+        assert_eq!(again.experience().uses(&weights).unwrap().count(), 2);
         found.open(&path, Access::Write).unwrap().write_all_at(b"no", 0).unwrap();
-        assert!(Learnt::read(found, path).experience().uses(&key).is_none());
+        assert!(Learnt::read(found, path).experience().uses(&weights).is_none());
     }
 }

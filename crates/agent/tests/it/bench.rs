@@ -191,7 +191,7 @@ async fn open(
 }
 
 pub(crate) fn desired(generation: u64, workers: Vec<DesiredWorker>) -> Desired {
-    Desired { stamp: Stamp { incarnation: 1, generation }, models: Vec::new(), workers }
+    Desired { stamp: Stamp { incarnation: 1, generation }, workers, ..Desired::default() }
 }
 
 pub(crate) fn with_models(mut desired: Desired, models: Vec<DesiredModel>) -> Desired {

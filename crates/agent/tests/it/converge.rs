@@ -273,7 +273,8 @@ async fn questions_are_answered() {
     let logs = ask(1, Question::Logs { worker: "wk_1".parse().unwrap(), tail: 2 }).await;
     let Ok(Answer::Logs(lines)) = logs else { panic!("{logs:?}") };
     assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
-    let verified = ask(2, Question::VerifyModel(key.clone())).await;
+    let verified =
+        ask(2, Question::VerifyModel { key: key.clone(), damaged: api::DamagedFiles::Report }).await;
     let Ok(Answer::Verified(report)) = verified else { panic!("{verified:?}") };
     assert_eq!((report.files, report.bytes, report.damaged.len()), (1, 2, 0));
     let path = ask(3, Question::ModelPath(key.clone())).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::Redacted;
 use serde::{Deserialize, Serialize};
-use types::{EndpointId, EndpointName, Fault, HubAccess, ReleaseId, WorkerId};
+use types::{EndpointId, EndpointName, Fault, HubAccess, ReleaseId, WeightsPolicy, WorkerId};
 use url::Url;
 
 use super::model::{FetchView, ModelView};
@@ -115,11 +115,20 @@ pub struct UpdateEndpoint {
 }
 
 /// One model of an endpoint, as asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelBody {
     /// A model reference, kept as text here so that a bad one is answered with its field's name.
     pub reference: String,
+    /// Patterns of paths that are wanted, as Python's `fnmatch` reads them. With patterns no rule chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Patterns of paths that are not wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Whether weights may be pickled. By default they may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsPolicy>,
 }
 
 /// GPUs of a worker.

@@ -24,6 +24,9 @@ pub struct HostView {
     pub cache_bytes: u64,
     /// Bytes that are free.
     pub disk_available: u64,
+    /// What else its store has to tell.
+    #[serde(default)]
+    pub store: StoreView,
     /// Workers on it.
     pub workers: u32,
     /// GPUs.
@@ -31,6 +34,36 @@ pub struct HostView {
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// How the store of a host stands, in bytes where nothing else is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StoreView {
+    /// The most that models may take.
+    pub limit: u64,
+    /// What of the disk is left free.
+    pub floor: u64,
+    /// May be written without removing anything.
+    pub free: u64,
+    /// May be evicted for something else.
+    pub evictable: u64,
+    /// Kept by a pin.
+    pub pinned: u64,
+    /// Kept because a worker sees it.
+    pub leased: u64,
+    /// Of no whole model.
+    pub unreferenced: u64,
+    /// Reserved by files that are not whole.
+    pub partial: u64,
+    /// Models evicted so far.
+    pub evictions: u64,
+    /// What their eviction freed.
+    pub evicted: u64,
+    /// Read again by the scrub so far.
+    pub scrubbed: u64,
+    /// Files that were found damaged so far.
+    pub damaged_files: u64,
 }
 
 /// `PUT /folders/{digest}` and `GET /folders/{digest}`.

@@ -8,7 +8,10 @@ use clap::{Args, Subcommand};
 use types::EndpointName;
 use url::Url;
 
-use super::values::{GpuWish, HubAccessWish, Seconds, Variable, parse_scaler};
+use super::{
+    SelectionArgs,
+    values::{GpuWish, HubAccessWish, Seconds, Variable, parse_scaler},
+};
 
 /// `larder endpoint …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -50,6 +53,8 @@ pub struct SpecArgs {
     /// A model it needs: org/name, org/name@revision, org/name:variant, hub!org/name, or a link. Repeat for several
     #[arg(long = "model", value_name = "MODEL")]
     pub(crate) models: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
     /// What a worker runs, in words as a shell splits them
     #[arg(long, value_name = "COMMAND", conflicts_with = "image")]
     pub(crate) command: Option<String>,

@@ -3,16 +3,15 @@
 use std::fmt::Write as _;
 
 use api::{
-    Acknowledged, CreateEndpoint, EndpointList, EndpointView, FolderView, HealthView, HostList, JobView,
-    LogList, ModelList, ModelPathView, ModelView, PullModel, UpdateEndpoint, UsageView, VerifyView,
-    WorkerList, WorkerView,
+    Acknowledged, CreateEndpoint, EndpointList, EndpointView, FolderView, HealthView, HostList, HostView,
+    JobView, LogList, UpdateEndpoint, UsageView, WorkerList, WorkerView,
 };
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use types::{ErrorCode, Fault};
 
-use super::{Client, VERIFY_TIMEOUT};
+use super::Client;
 use crate::folder::PackedFolder;
 
 /// Where the management routes stand.
@@ -138,49 +137,6 @@ impl Client {
         self.get(&managed(&["workers", worker, "logs"]), &[("tail", &tail.to_string())]).await
     }
 
-    /// Returns every model on a host or wanted.
-    ///
-    /// # Errors
-    /// See [`Client::create_endpoint`].
-    pub async fn models(&self) -> Result<ModelList, Fault> {
-        self.get(&managed(&["models"]), &[]).await
-    }
-
-    /// Wants a model on a host.
-    ///
-    /// # Errors
-    /// See [`Client::create_endpoint`].
-    pub async fn pull(&self, body: &PullModel) -> Result<ModelView, Fault> {
-        self.send(Method::POST, &managed(&["models", "pull"]), body).await
-    }
-
-    /// Removes a model from its hosts.
-    ///
-    /// # Errors
-    /// See [`Client::create_endpoint`].
-    pub async fn remove_model(&self, reference: &str) -> Result<(), Fault> {
-        let request = self.request(Method::DELETE, &managed(&["models"]), &[("reference", reference)]);
-        self.body(request).await.map(drop)
-    }
-
-    /// Returns where a model's files are.
-    ///
-    /// # Errors
-    /// See [`Client::create_endpoint`].
-    pub async fn model_path(&self, reference: &str) -> Result<ModelPathView, Fault> {
-        self.get(&managed(&["models", "path"]), &[("reference", reference)]).await
-    }
-
-    /// Reads a model's files again.
-    ///
-    /// # Errors
-    /// See [`Client::create_endpoint`].
-    pub async fn verify_model(&self, reference: &str) -> Result<VerifyView, Fault> {
-        let path = managed(&["models", "verify"]);
-        let request = self.request(Method::POST, &path, &[("reference", reference)]).timeout(VERIFY_TIMEOUT);
-        self.answer(request).await
-    }
-
     /// Returns what endpoints used.
     ///
     /// # Errors
@@ -196,6 +152,14 @@ impl Client {
     /// See [`Client::create_endpoint`].
     pub async fn hosts(&self) -> Result<HostList, Fault> {
         self.get(&managed(&["hosts"]), &[]).await
+    }
+
+    /// Returns one host.
+    ///
+    /// # Errors
+    /// See [`Client::create_endpoint`].
+    pub async fn host(&self, host: &str) -> Result<HostView, Fault> {
+        self.get(&managed(&["hosts", host]), &[]).await
     }
 
     /// Stores a folder, when the server lacks it.
@@ -220,7 +184,7 @@ impl Client {
 }
 
 /// Puts the segments of a management route behind those that all of them share.
-fn managed<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn managed<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     MANAGEMENT.iter().chain(segments).copied().collect()
 }
 

@@ -6,7 +6,7 @@ use api::{EndpointView, FetchView, ModelStatus, ModelView, ScalingBody, WaitView
 use base::ByteSize;
 use types::{EndpointName, HubAccess};
 
-use super::worker;
+use super::{choice, worker};
 use crate::{
     args::{EndpointCommand, OutputFormat, SpecArgs},
     client::Client,
@@ -77,6 +77,10 @@ fn saved(what: &str, view: &EndpointView, screen: &mut Screen) -> Result<(), Fai
         OutputFormat::Table => {
             screen.line(format!("{what} {} ({}), release {}", view.name, view.id, view.release.version))?;
             details(view, screen)?;
+            for model in &view.models {
+                let name = model.reference.to_string();
+                choice::left_out(&name, &model.choice).iter().for_each(|line| screen.note(line));
+            }
         }
     }
     for warning in &view.warnings {
@@ -196,9 +200,10 @@ fn details(view: &EndpointView, screen: &mut Screen) -> Result<(), Failure> {
 fn model_words(model: &ModelView) -> String {
     let files = if model.files == 1 { "1 file" } else { &format!("{} files", model.files) };
     format!(
-        "{} at {} ({}, {files}): {}",
+        "{} at {} ({}{}, {files}): {}",
         model.repo,
         model.commit.short(),
+        choice::words(&model.choice),
         ByteSize(model.bytes),
         status_words(&model.status)
     )

@@ -1,6 +1,6 @@
 //! `larder host …`.
 
-use api::HostView;
+use api::{HostView, StoreView};
 use base::ByteSize;
 use types::Isolation;
 
@@ -16,6 +16,7 @@ use crate::{
 pub(crate) async fn run(command: HostCommand, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     match command {
         HostCommand::List => list(client, screen).await,
+        HostCommand::Show { host } => show(&host, client, screen).await,
     }
 }
 
@@ -31,6 +32,8 @@ async fn list(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         ("WORKERS", Align::Right),
         ("GPUS", Align::Left),
         ("MODELS", Align::Right),
+        ("LIMIT", Align::Right),
+        ("EVICTABLE", Align::Right),
         ("FREE", Align::Right),
     ]);
     for host in &hosts.hosts {
@@ -41,6 +44,8 @@ async fn list(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
             host.workers.to_string(),
             gpus(host),
             ByteSize(host.cache_bytes).to_string(),
+            ByteSize(host.store.limit).to_string(),
+            ByteSize(host.store.evictable).to_string(),
             ByteSize(host.disk_available).to_string(),
         ]);
     }
@@ -49,6 +54,51 @@ async fn list(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         for warning in &host.warnings {
             screen.warn(format!("{}: {warning}", host.id));
         }
+    }
+    Ok(())
+}
+
+async fn show(host: &str, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let view = client.host(host).await?;
+    if screen.format() == OutputFormat::Json {
+        return screen.json(&view);
+    }
+    let StoreView {
+        limit,
+        floor,
+        free,
+        evictable,
+        pinned,
+        leased,
+        unreferenced,
+        partial,
+        evictions,
+        evicted,
+        scrubbed,
+        damaged_files,
+    } = view.store;
+    let size = |bytes: u64| ByteSize(bytes).to_string();
+    screen.line(view.id.to_string())?;
+    let rows = [
+        ("agent", if view.connected { "connected" } else { "away" }.to_owned()),
+        ("isolation", isolation(view.isolation).to_owned()),
+        ("workers", view.workers.to_string()),
+        ("gpus", gpus(&view)),
+        ("models", format!("{} of {}", size(view.cache_bytes), size(limit))),
+        ("pinned", size(pinned)),
+        ("in use", size(leased)),
+        ("evictable", size(evictable)),
+        ("free", format!("{} for models; {} of the disk stay free", size(free), size(floor))),
+        ("on its way", format!("{} in files that are not whole", size(partial))),
+        ("left over", format!("{} of no whole model", size(unreferenced))),
+        ("evicted", format!("{evictions} models, {}", size(evicted))),
+        ("scrub", format!("{} read again, {damaged_files} files damaged", size(scrubbed))),
+    ];
+    for (name, value) in rows {
+        screen.line(format!("  {name:<11}{value}"))?;
+    }
+    for warning in &view.warnings {
+        screen.warn(warning);
     }
     Ok(())
 }

@@ -132,13 +132,14 @@ async fn wait(
 }
 
 /// Waits for Ctrl-C. Where the system gives no signals, it ends the process as it always does.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-async fn sleep(clock: &Clock, timeout: Option<Seconds>) {
+/// Waits for as long as somebody wants to wait, or for ever.
+pub(super) async fn sleep(clock: &Clock, timeout: Option<Seconds>) {
     match timeout {
         Some(timeout) => clock.sleep(timeout.0).await,
         None => std::future::pending().await,

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod canned;
+mod choices;
 mod endpoints;
 mod jobs;
 mod refusals;

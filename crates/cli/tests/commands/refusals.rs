@@ -81,10 +81,10 @@ async fn what_is_wrong_is_told_with_a_code_and_a_hint() {
         "model pull a/b",
         &[("POST /api/v2/models/pull", 404, echo)],
         expect![[r#"
-        > POST /api/v2/models/pull {"reference":"a/b"}
-        ! error: no repository a/b (repo-not-found)
-        exit 6
-    "#]],
+            > POST /api/v2/models/pull {"reference":"a/b","pin":false}
+            ! error: no repository a/b (repo-not-found)
+            exit 6
+        "#]],
     )
     .await;
     let key = problem("key-wrong", 401, "the key is not known", None);

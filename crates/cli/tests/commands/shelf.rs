@@ -4,29 +4,106 @@ use expect_test::expect;
 use serde_json::json;
 
 use crate::canned::check;
-use crate::views::{model, problem, worker};
+use crate::views::{model, problem, status, stream, worker};
 
 #[tokio::test]
 async fn a_model_is_brought_and_looked_after() {
     let list = |status| json!({"models": [model(&status)]});
+    let fetching = json!({"state": "fetching", "filesTotal": 12, "filesDone": 0, "bytesTotal": 90_900_000,
+        "bytesDone": 45_000_000, "bytesPerSecond": 98_000_000, "eta": 460, "sources": ["hub huggingface"],
+        "files": [{"path": "model.safetensors", "bytesTotal": 90_900_000, "bytesDone": 45_000_000}]});
+    let pull = "POST /api/v2/models/pull";
+    let events = "GET /api/v2/models/events";
+    let waiting = || (pull, 200, model(&json!({"state": "waiting"})));
     check(
         "model pull sentence-transformers/all-MiniLM-L6-v2",
         &[
-            ("POST /api/v2/models/pull", 200, model(&json!({"state": "waiting"}))),
-            (
-                "GET /api/v2/models",
-                200,
-                list(json!({"state": "fetching", "filesTotal": 12, "filesDone": 0, "bytesTotal": 90_900_000,
-                    "bytesDone": 45_000_000, "bytesPerSecond": 98_000_000, "eta": 460})),
-            ),
-            ("GET /api/v2/models", 200, list(json!({"state": "ready"}))),
+            waiting(),
+            // The server goes away in the middle, and then tells the rest.
+            (events, 200, stream(&[status(&json!({"state": "waiting"}), None), status(&fetching, None)])),
+            (events, 503, problem("unavailable", 503, "the server is starting", None)),
+            (events, 200, stream(&[status(&json!({"state": "ready"}), Some("ready"))])),
         ],
         expect![[r#"
-            > POST /api/v2/models/pull {"reference":"sentence-transformers/all-MiniLM-L6-v2"}
-            > GET /api/v2/models
+            > POST /api/v2/models/pull {"reference":"sentence-transformers/all-MiniLM-L6-v2","pin":false}
+            > GET /api/v2/models/events?reference=huggingface%21sentence-transformers%2Fall-MiniLM-L6-v2%401110a243fdf4706b3f48f1d95db1a4f5529b4d41
             sentence-transformers/all-MiniLM-L6-v2 at 1110a243fdf4706b3f48f1d95db1a4f5529b4d41: ready (12 files, 90.9 MB)
             ! waiting for sentence-transformers/all-MiniLM-L6-v2 at 1110a243
-            ! fetching sentence-transformers/all-MiniLM-L6-v2 at 1110a243: 45.0 MB of 90.9 MB at 98.0 MB/s, 460 ms left
+            ! fetching sentence-transformers/all-MiniLM-L6-v2 at 1110a243 from hub huggingface: 45.0 MB of 90.9 MB at 98.0 MB/s, 460 ms left
+            ! the server is away; the fetch goes on
+        "#]],
+    )
+    .await;
+    check(
+        "model pull sentence-transformers/all-MiniLM-L6-v2 --pin --events",
+        &[
+            waiting(),
+            (
+                events,
+                200,
+                stream(&[status(&fetching, None), status(&json!({"state": "ready"}), Some("ready"))]),
+            ),
+        ],
+        expect![[r#"
+            > POST /api/v2/models/pull {"reference":"sentence-transformers/all-MiniLM-L6-v2","pin":true}
+            > GET /api/v2/models/events?reference=huggingface%21sentence-transformers%2Fall-MiniLM-L6-v2%401110a243fdf4706b3f48f1d95db1a4f5529b4d41
+            {"model":{"reference":"sentence-transformers/all-MiniLM-L6-v2","hub":"huggingface","repo":"sentence-transformers/all-MiniLM-L6-v2","commit":"1110a243fdf4706b3f48f1d95db1a4f5529b4d41","selection":"0000000000000000000000000000000000000000000000000000000000000000","choice":{"name":"","weights":"safe","pickled":false},"bytes":90900000,"files":12,"status":{"state":"fetching","filesTotal":12,"filesDone":0,"bytesTotal":90900000,"bytesDone":45000000,"bytesPerSecond":98000000,"eta":460,"sources":["hub huggingface"],"files":[{"path":"model.safetensors","bytesTotal":90900000,"bytesDone":45000000}]},"hosts":["host_1"],"endpoints":["text-embed"],"pinned":false}}
+            {"model":{"reference":"sentence-transformers/all-MiniLM-L6-v2","hub":"huggingface","repo":"sentence-transformers/all-MiniLM-L6-v2","commit":"1110a243fdf4706b3f48f1d95db1a4f5529b4d41","selection":"0000000000000000000000000000000000000000000000000000000000000000","choice":{"name":"","weights":"safe","pickled":false},"bytes":90900000,"files":12,"status":{"state":"ready"},"hosts":["host_1"],"endpoints":["text-embed"],"pinned":false},"end":"ready"}
+        "#]],
+    )
+    .await;
+    check("model pull a/b --detach", &[waiting()], expect![[r#"
+        > POST /api/v2/models/pull {"reference":"a/b","pin":false}
+        sentence-transformers/all-MiniLM-L6-v2 at 1110a243fdf4706b3f48f1d95db1a4f5529b4d41: wanted (12 files, 90.9 MB)
+    "#]]).await;
+    check(
+        "model pull a/b --timeout 10m",
+        &[waiting(), (events, 200, stream(&[status(&fetching, None)]))],
+        expect![[r#"
+            > POST /api/v2/models/pull {"reference":"a/b","pin":false}
+            > GET /api/v2/models/events?reference=huggingface%21sentence-transformers%2Fall-MiniLM-L6-v2%401110a243fdf4706b3f48f1d95db1a4f5529b4d41
+            ! fetching sentence-transformers/all-MiniLM-L6-v2 at 1110a243 from hub huggingface: 45.0 MB of 90.9 MB at 98.0 MB/s, 460 ms left
+            ! error: a/b is not there yet; its fetch goes on (timeout)
+            ! hint: run the same command again to watch it, or call it off with `larder model cancel a/b`
+            exit 8
+        "#]],
+    )
+    .await;
+    let failing = |code: &str, detail: &str| {
+        json!({"state": "failed", "fault": {"code": code, "message": detail, "hint": "do this"},
+            "retryAt": "2023-12-15T22:23:20.000Z"})
+    };
+    check(
+        "model pull a/b",
+        &[
+            waiting(),
+            (
+                events,
+                200,
+                stream(&[
+                    status(&failing("hub-server-error", "the hub has an error"), None),
+                    status(&failing("repo-gated-not-granted", "the token has no access"), Some("failed")),
+                ]),
+            ),
+        ],
+        expect![[r#"
+            > POST /api/v2/models/pull {"reference":"a/b","pin":false}
+            > GET /api/v2/models/events?reference=huggingface%21sentence-transformers%2Fall-MiniLM-L6-v2%401110a243fdf4706b3f48f1d95db1a4f5529b4d41
+            ! sentence-transformers/all-MiniLM-L6-v2 at 1110a243: the hub has an error (hub-server-error); tried again in 31 days
+            ! error: the token has no access (repo-gated-not-granted)
+            ! hint: do this
+            exit 6
+        "#]],
+    )
+    .await;
+    check(
+        "model pull a/b",
+        &[waiting(), (events, 200, stream(&[status(&json!({"state": "absent"}), Some("cancelled"))]))],
+        expect![[r#"
+            > POST /api/v2/models/pull {"reference":"a/b","pin":false}
+            > GET /api/v2/models/events?reference=huggingface%21sentence-transformers%2Fall-MiniLM-L6-v2%401110a243fdf4706b3f48f1d95db1a4f5529b4d41
+            ! error: the fetch of a/b was called off (model-not-fetching)
+            exit 6
         "#]],
     )
     .await;
@@ -37,33 +114,6 @@ async fn a_model_is_brought_and_looked_after() {
         MODEL                                   COMMIT       SIZE  FILES  STATUS                                             HOSTS  ENDPOINTS
         sentence-transformers/all-MiniLM-L6-v2  1110a243  90.9 MB     12  failed: the hub does not answer (hub-unreachable)      1  text-embed
     "#]]).await;
-    let ready = list(json!({"state": "ready"}));
-    check(
-        "model show SENTENCE-transformers/all-MiniLM-L6-v2@1110a243",
-        &[("GET /api/v2/models", 200, ready.clone())],
-        expect![[r#"
-            > GET /api/v2/models
-            sentence-transformers/all-MiniLM-L6-v2
-              commit     1110a243fdf4706b3f48f1d95db1a4f5529b4d41
-              hub        huggingface
-              size       90.9 MB in 12 files
-              status     ready
-              hosts      host_1
-              endpoints  text-embed
-        "#]],
-    )
-    .await;
-    check(
-        "model show other/model",
-        &[("GET /api/v2/models", 200, ready)],
-        expect![[r#"
-        > GET /api/v2/models
-        ! error: other/model is on no host and no endpoint wants it (model-not-found)
-        ! hint: bring it with `larder model pull other/model`
-        exit 5
-    "#]],
-    )
-    .await;
     let paths = json!({"workerPath": "/runpod-volume/x", "hostPath": "/data/views/x"});
     check(
         "model path a/b",
@@ -84,18 +134,22 @@ async fn a_model_is_brought_and_looked_after() {
     )
     .await;
     let damaged = json!({"files": 2, "bytes": 1000, "damaged": ["model.safetensors"]});
+    let verify = "POST /api/v2/models/verify";
+    let work = json!({"host": "host_1", "at": "model.safetensors", "filesDone": 1, "filesTotal": 2,
+        "bytesDone": 500, "bytesTotal": 1000});
     check(
         "model verify a/b",
-        &[("POST /api/v2/models/verify", 200, damaged)],
+        &[(verify, 200, stream(&[("progress", work.clone()), ("progress", work), ("done", damaged)]))],
         expect![[r#"
-        > POST /api/v2/models/verify?reference=a%2Fb
-        2 files read, 1.0 kB
-        damaged: model.safetensors
-        ! reading the files of a/b
-        ! error: 1 of the files of a/b are damaged (content-mismatch)
-        ! hint: remove it and bring it again: `larder model rm a/b`
-        exit 1
-    "#]],
+            > POST /api/v2/models/verify?reference=a%2Fb
+            2 files read, 1.0 kB
+            damaged: model.safetensors
+            ! reading the files of a/b
+            ! reading the files of a/b on host_1
+            ! error: 1 of the files of a/b are damaged (content-mismatch)
+            ! hint: fetch them again, and only them: `larder model verify a/b --repair`
+            exit 1
+        "#]],
     )
     .await;
     let in_use = problem("model-in-use", 409, "a/b is used by text-embed", Some("delete the endpoint first"));
@@ -107,6 +161,76 @@ async fn a_model_is_brought_and_looked_after() {
         ! error: a/b is used by text-embed (model-in-use)
         ! hint: delete the endpoint first
         exit 6
+    "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn models_are_kept_called_off_and_removed() {
+    let pinned = |pinned: bool| {
+        let mut view = model(&json!({"state": "ready"}));
+        view["pinned"] = json!(pinned);
+        view
+    };
+    check(
+        "model pin a/b",
+        &[("POST /api/v2/models/pin", 200, pinned(true))],
+        expect![[r#"
+        > POST /api/v2/models/pin?reference=a%2Fb
+        ! Pinned sentence-transformers/all-MiniLM-L6-v2
+    "#]],
+    )
+    .await;
+    check(
+        "model unpin a/b",
+        &[("DELETE /api/v2/models/pin", 200, pinned(false))],
+        expect![[r#"
+        > DELETE /api/v2/models/pin?reference=a%2Fb
+        ! Unpinned sentence-transformers/all-MiniLM-L6-v2
+    "#]],
+    )
+    .await;
+    let list = json!({"models": [pinned(true)]});
+    check(
+        "model list",
+        &[("GET /api/v2/models", 200, list)],
+        expect![[r#"
+        > GET /api/v2/models
+        MODEL                                   COMMIT       SIZE  FILES  STATUS         HOSTS  ENDPOINTS
+        sentence-transformers/all-MiniLM-L6-v2  1110a243  90.9 MB     12  ready, pinned      1  text-embed
+    "#]],
+    )
+    .await;
+    let idle = problem("model-not-fetching", 409, "no pull brings a/b", Some("see model why"));
+    check(
+        "model cancel a/b",
+        &[("POST /api/v2/models/cancel", 409, idle)],
+        expect![[r#"
+        > POST /api/v2/models/cancel?reference=a%2Fb
+        ! error: no pull brings a/b (model-not-fetching)
+        ! hint: see model why
+        exit 6
+    "#]],
+    )
+    .await;
+    check(
+        "model cancel a/b",
+        &[("POST /api/v2/models/cancel", 200, model(&json!({"state": "absent"})))],
+        expect![[r#"
+            > POST /api/v2/models/cancel?reference=a%2Fb
+            ! Called off the fetch of sentence-transformers/all-MiniLM-L6-v2
+        "#]],
+    )
+    .await;
+    let removed = json!({"freedBytes": 90_900_000, "hosts": ["host_1"], "away": ["host_2"]});
+    check(
+        "model rm a/b",
+        &[("DELETE /api/v2/models", 200, removed)],
+        expect![[r#"
+        > DELETE /api/v2/models?reference=a%2Fb
+        ! Removed a/b: 90.9 MB are free again
+        ! warning: host_2 is away: what it has of the model stays until its room is needed
     "#]],
     )
     .await;
@@ -173,11 +297,11 @@ async fn workers_hosts_and_usage_are_shown() {
         "host list",
         &[("GET /api/v2/hosts", 200, hosts)],
         expect![[r#"
-        > GET /api/v2/hosts
-        HOST    AGENT      ISOLATION  WORKERS  GPUS   MODELS    FREE
-        host_1  connected  NONE             1  none  90.9 MB  2.0 TB
-        ! warning: host_1: workers are not kept apart from this host
-    "#]],
+            > GET /api/v2/hosts
+            HOST    AGENT      ISOLATION  WORKERS  GPUS   MODELS  LIMIT  EVICTABLE    FREE
+            host_1  connected  NONE             1  none  90.9 MB    0 B        0 B  2.0 TB
+            ! warning: host_1: workers are not kept apart from this host
+        "#]],
     )
     .await;
     let usage = json!({"records": [{

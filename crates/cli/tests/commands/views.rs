@@ -16,6 +16,17 @@ pub(crate) fn model(status: &Value) -> Value {
     })
 }
 
+/// Returns a stream of events as a server sends it, with a sign of life between them.
+pub(crate) fn stream(events: &[(&str, Value)]) -> Value {
+    let told = events.iter().map(|(name, data)| format!(": still here\n\nevent: {name}\ndata: {data}\n\n"));
+    Value::String(told.collect())
+}
+
+/// Returns an event of a model's stream.
+pub(crate) fn status(status: &Value, end: Option<&str>) -> (&'static str, Value) {
+    ("status", json!({"model": model(status), "end": end}))
+}
+
 pub(crate) fn endpoint() -> Value {
     json!({
         "id": "ep_1", "name": "text-embed", "type": "QUEUE",

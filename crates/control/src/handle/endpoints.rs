@@ -7,15 +7,12 @@ use api::{
 };
 use base::Redacted;
 use state::KeyScope;
-use types::{ErrorCode, Launch, Manifest};
+use types::{ErrorCode, Fault, Launch, SelectionWish};
 
-use super::{
-    Handle,
-    models::{ANSWER_TIMEOUT, odd_answer},
-};
+use super::{Handle, asking::odd_answer, models::ANSWER_TIMEOUT};
 use crate::{
     Caller, ModelQuestion,
-    owner::ResolvedSpec,
+    owner::{ChosenModel, ResolvedSpec},
     validate::{HubChoice, ModelDraft, SpecDraft, create_draft, update_draft},
 };
 
@@ -60,10 +57,10 @@ impl Handle {
         let python_given = body.python.is_some();
         let models_given = body.models.is_some() || body.hub_endpoint.is_some() || body.hub_token.is_some();
         let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
-        let (present, manifests, scaling) = self
+        let (present, models, scaling) = self
             .call(move |owner| {
                 let (present, scaling) = owner.present_spec(&tenant, &name)?;
-                Ok((present, owner.present_manifests(&tenant, &name)?, scaling))
+                Ok((present, owner.present_models(&tenant, &name)?, scaling))
             })
             .await?;
         let (draft, scaling) = update_draft(body, present, &scaling, &self.shared.options.hubs)?;
@@ -74,7 +71,7 @@ impl Handle {
         let spec = match draft {
             None => None,
             Some(draft) if models_given => Some(self.resolve_spec(draft).await?),
-            Some(draft) => Some(ResolvedSpec { draft, manifests }),
+            Some(draft) => Some(ResolvedSpec { draft, models }),
         };
         let (tenant, name) = (caller.tenant.clone(), endpoint.to_owned());
         let view = self.call(move |owner| owner.update_endpoint(&tenant, &name, spec, scaling)).await?;
@@ -125,9 +122,9 @@ impl Handle {
             return Ok(unseen("no host is connected"));
         };
         match self.ask(&host, Question::InspectPython(folder.clone()), ANSWER_TIMEOUT).await {
-            Ok(Answer::PythonUsable) => Ok(None),
-            Ok(Answer::Verified(_) | Answer::Removed(_) | Answer::Path(_) | Answer::Logs(_)) => {
-                Err(odd_answer(&host))
+            Ok(answer) => {
+                let Answer::PythonUsable = answer else { return Err(odd_answer(&host)) };
+                Ok(None)
             }
             Err(refused) if refused.code == ErrorCode::PythonUnusable => {
                 let message = refused.detail.clone();
@@ -139,12 +136,15 @@ impl Handle {
     }
 
     async fn resolve_spec(&self, draft: SpecDraft) -> Result<ResolvedSpec, Problem> {
-        let mut manifests = Vec::with_capacity(draft.models.len());
-        for (at, ModelDraft { reference, hub }) in draft.models.iter().enumerate() {
+        let mut models: Vec<ChosenModel> = Vec::with_capacity(draft.models.len());
+        for (at, ModelDraft { reference, hub, wish }) in draft.models.iter().enumerate() {
             let field = format!("models[{at}].reference");
-            manifests.push(self.resolve_model(&field, reference, hub, draft.hub_token.as_ref()).await?);
+            let model = self.resolve_model(&field, reference, wish, hub, draft.hub_token.as_ref()).await?;
+            self.check_size(&field, &model.manifest).await?;
+            check_place(&field, &model, &models)?;
+            models.push(model);
         }
-        Ok(ResolvedSpec { draft, manifests })
+        Ok(ResolvedSpec { draft, models })
     }
 
     /// Asks a hub which files a reference means, and for the proof that the token may read them.
@@ -152,17 +152,19 @@ impl Handle {
         &self,
         field: &str,
         reference: &types::ModelRef,
+        wish: &SelectionWish,
         hub: &HubChoice,
         token: Option<&Redacted<String>>,
-    ) -> Result<Arc<Manifest>, Problem> {
+    ) -> Result<ChosenModel, Problem> {
         let question = ModelQuestion {
             hub: hub.name.clone(),
             endpoint: hub.endpoint.clone(),
             reference: reference.clone(),
+            wish: wish.clone(),
             token: token.cloned(),
         };
         match self.shared.resolver.resolve(&question).await {
-            Ok(found) => Ok(Arc::new(found.manifest)),
+            Ok(found) => Ok(ChosenModel { manifest: Arc::new(found.manifest), choice: found.choice }),
             Err(fault) => {
                 let message = fault.message.clone();
                 let mut problem = Problem::from(fault);
@@ -171,6 +173,24 @@ impl Handle {
             }
         }
     }
+}
+
+/// Refuses a model whose files would stand where those of another one do: a worker sees one folder for each
+/// repository.
+fn check_place(field: &str, model: &ChosenModel, others: &[ChosenModel]) -> Result<(), Problem> {
+    let folder = |model: &ChosenModel| model.manifest.key().repo.name.to_lowercase();
+    if others.iter().all(|other| folder(other) != folder(model)) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} stands in the list already, and a worker sees one selection of it",
+        model.manifest.key().repo.name
+    );
+    let fault = Fault::new(ErrorCode::FieldInvalid, format!("{field}: {reason}"))
+        .with_hint("name it once, and say with --include which files are wanted");
+    let mut problem = Problem::from(fault);
+    problem.errors = vec![FieldProblem { field: field.to_owned(), message: reason }];
+    Err(problem)
 }
 
 fn with_warning(mut view: EndpointView, warning: Option<String>) -> EndpointView {

@@ -6,15 +6,15 @@ use std::{
 };
 
 use api::{
-    Answer, HostList, LogList, LogStream, LogView, Problem, Question, UsagePhase, UsageRecord, UsageView,
-    WorkerList, WorkerView,
+    Answer, HostList, HostView, LogList, LogStream, LogView, Problem, Question, UsagePhase, UsageRecord,
+    UsageView, WorkerList, WorkerView,
 };
 use base::Timestamp;
 use scheduler::{LedgerInterval, Window};
 use state::{IntervalRow, KeyScope};
 use types::{EndpointId, LedgerPhase};
 
-use super::{Handle, models::odd_answer};
+use super::{Handle, asking::odd_answer};
 use crate::Caller;
 
 /// A host reads the end of a file.
@@ -52,24 +52,18 @@ impl Handle {
         let (tenant, worker) = (caller.tenant.clone(), worker.to_owned());
         let (worker, host) = self.call(move |owner| owner.place_of(&tenant, &worker)).await?;
         let question = Question::Logs { worker, tail: tail.min(LOG_LINES_MAX) };
-        match self.ask(&host, question, LOGS_TIMEOUT).await? {
-            Answer::Logs(lines) => Ok(LogList {
-                lines: lines
-                    .into_iter()
-                    .map(|line| LogView {
-                        source: match line.stream {
-                            LogStream::Stdout | LogStream::Stderr => "container".to_owned(),
-                            LogStream::System => "system".to_owned(),
-                        },
-                        line: line.text,
-                        ts: line.at.to_rfc3339(),
-                    })
-                    .collect(),
-            }),
-            Answer::Verified(_) | Answer::Removed(_) | Answer::Path(_) | Answer::PythonUsable => {
-                Err(odd_answer(&host))
-            }
-        }
+        let Answer::Logs(lines) = self.ask(&host, question, LOGS_TIMEOUT).await? else {
+            return Err(odd_answer(&host));
+        };
+        let lines = lines.into_iter().map(|line| LogView {
+            source: match line.stream {
+                LogStream::Stdout | LogStream::Stderr => "container".to_owned(),
+                LogStream::System => "system".to_owned(),
+            },
+            line: line.text,
+            ts: line.at.to_rfc3339(),
+        });
+        Ok(LogList { lines: lines.collect() })
     }
 
     /// Returns the hosts.
@@ -79,6 +73,16 @@ impl Handle {
     pub async fn hosts(&self, caller: &Caller) -> Result<HostList, Problem> {
         caller.needs(KeyScope::Read)?;
         self.call(|owner| Ok(owner.host_list())).await
+    }
+
+    /// Returns one host.
+    ///
+    /// # Errors
+    /// `host-not-found`.
+    pub async fn host(&self, caller: &Caller, host: &str) -> Result<HostView, Problem> {
+        caller.needs(KeyScope::Read)?;
+        let host = host.to_owned();
+        self.call(move |owner| owner.host_view(&host)).await
     }
 
     /// Returns what the caller's endpoints used in a window, up to now.

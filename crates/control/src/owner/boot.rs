@@ -73,6 +73,7 @@ impl Owner {
             next_question: 1,
             payload_bytes: 0,
             late_results: 0,
+            models_watch: watch::Sender::new(0),
             mutations: Vec::new(),
             after: Vec::new(),
             written_jobs: BTreeSet::new(),

@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Desired, DesiredModel, DesiredWorker, HubOrigin, ServerMessage, ViewOrder, WorkerIntent};
+use api::{
+    Desired, DesiredModel, DesiredWorker, HubOrigin, ModelCopies, ServerMessage, ViewOrder, WorkerIntent,
+};
 use scheduler::WorkerState;
 use types::{HostId, ModelKey, ModelRef, SecretRef, Stamp, TenantId, WorkerId};
 use url::Url;
 
-use super::Owner;
+use super::{Owner, models::brings_to};
 use crate::{HubConfig, link::Outgoing, picture::WorkerEntry};
 
 impl Owner {
@@ -73,14 +75,30 @@ impl Owner {
                 }
             }
         }
-        for pull in self.pulls.values() {
+        for pull in self.pulls.values().filter(|pull| brings_to(pull, host)) {
             let wanted =
                 self.desired_model(&pull.key, Some(&pull.hub_endpoint), &pull.tenant, pull.token.as_ref());
             if let Some(wanted) = wanted {
                 models.entry(pull.key.clone()).or_insert(wanted);
             }
         }
-        Desired { stamp: Stamp::default(), models: models.into_values().collect(), workers }
+        Desired {
+            stamp: Stamp::default(),
+            models: models.into_values().collect(),
+            workers,
+            pins: self.pinned(),
+            copies: self.copies_for(host),
+        }
+    }
+
+    /// Returns which of a host's models are elsewhere too, and how often.
+    fn copies_for(&self, host: &HostId) -> Vec<ModelCopies> {
+        let here = self.fleet.models_on(host).filter(|(_, held)| held.state.is_ready());
+        let copies = here.map(|(key, _)| {
+            let others = self.hosts_with(key).iter().filter(|other| *other != host).count();
+            ModelCopies { key: key.clone(), hosts: u32::try_from(others).unwrap_or(u32::MAX) }
+        });
+        copies.filter(|copies| copies.hosts > 0).collect()
     }
 
     /// Returns the hub that a worker's libraries mean: that of its first model, else the default one.

@@ -49,7 +49,7 @@ impl Owner {
                 .row
                 .models
                 .iter()
-                .map(|model| self.model_view(&model.reference, &model.key))
+                .map(|model| self.model_view(&row.tenant, &model.reference, &model.key))
                 .collect(),
             hub_access: release.row.hub_access,
             hub_endpoint: release.row.hub_endpoint.clone(),

@@ -10,7 +10,7 @@ use base::{Redacted, Timestamp};
 use scheduler::JobEvent;
 use state::{EndpointRow, GrantRow, JobTally, Mutation, ReleaseRow, SecretRow};
 use types::{
-    EndpointId, EndpointName, ErrorCode, Fault, JobStatus, Launch, Manifest, ReleaseId, ReleaseModel,
+    Choice, EndpointId, EndpointName, ErrorCode, Fault, JobStatus, Launch, Manifest, ReleaseId, ReleaseModel,
     Scaling, SecretRef, TenantId, WorkerLimits,
 };
 
@@ -24,7 +24,14 @@ use crate::{
 pub(crate) struct ResolvedSpec {
     pub(crate) draft: SpecDraft,
     /// In the order of the draft's models.
-    pub(crate) manifests: Vec<Arc<Manifest>>,
+    pub(crate) models: Vec<ChosenModel>,
+}
+
+/// The files of a model, and why these.
+#[derive(Clone, Debug)]
+pub(crate) struct ChosenModel {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) choice: Choice,
 }
 
 impl Owner {
@@ -127,7 +134,8 @@ impl Owner {
             })?;
             let trusted = configured.is_some_and(|hub| hub.trusted);
             let hub = HubChoice { name: name.clone(), endpoint, trusted };
-            Ok(ModelDraft { reference: model.reference.clone(), hub })
+            let wish = model.choice.wish.clone();
+            Ok(ModelDraft { reference: model.reference.clone(), hub, wish })
         });
         let models = models.collect::<Result<Vec<_>, Fault>>()?;
         let spec = SpecDraft {
@@ -142,16 +150,20 @@ impl Owner {
         Ok((spec, entry.row.scaling.clone()))
     }
 
-    /// Returns the manifests of an endpoint's present models, for a change that leaves these as they are.
-    pub(crate) fn present_manifests(
+    /// Returns the files of an endpoint's present models, for a change that leaves these as they are.
+    pub(crate) fn present_models(
         &self,
         tenant: &TenantId,
         endpoint: &str,
-    ) -> Result<Vec<Arc<Manifest>>, Problem> {
+    ) -> Result<Vec<ChosenModel>, Problem> {
         let id = self.endpoint_of(tenant, endpoint)?;
         let entry = self.endpoints.get(&id).expect("its id was just found");
         let models = entry.release().row.models.iter();
-        Ok(models.filter_map(|model| self.manifests.get(&model.key).cloned()).collect())
+        let chosen = models.filter_map(|model| {
+            let manifest = self.manifests.get(&model.key).cloned()?;
+            Some(ChosenModel { manifest, choice: model.choice.clone() })
+        });
+        Ok(chosen.collect())
     }
 
     /// Changes an endpoint: its scaling at once, its spec by another release.
@@ -234,17 +246,19 @@ impl Owner {
         spec: ResolvedSpec,
         now: Timestamp,
     ) -> Arc<ReleaseEntry> {
-        let ResolvedSpec { draft, manifests } = spec;
+        let ResolvedSpec { draft, models } = spec;
         let token = draft.hub_token.map(|value| self.keep_secret(tenant, value));
         let env = (!draft.env.is_empty()).then(|| {
             let text = serde_json::to_string(&draft.env).expect("names and texts are plain data");
             self.keep_secret(tenant, Redacted::new(text))
         });
-        let models = draft.models.into_iter().zip(manifests).map(|(model, manifest)| {
+        let models = draft.models.into_iter().zip(models).map(|(model, chosen)| {
+            let ChosenModel { manifest, choice } = chosen;
             self.keep_manifest(tenant, &manifest, now);
             ReleaseModel {
                 reference: model.reference,
                 key: manifest.key().clone(),
+                choice,
                 bytes: manifest.bytes(),
                 token: token.clone(),
             }

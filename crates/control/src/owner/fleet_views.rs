@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use api::{FetchView, HostList, HostView, Problem, TimelineMark, WorkerList, WorkerView};
+use api::{FetchView, HostList, HostView, Problem, StoreView, TimelineMark, WorkerList, WorkerView};
 use base::Timestamp;
 use scheduler::LedgerInterval;
 use state::IntervalRow;
 use types::{EndpointId, ErrorCode, Fault, HostId, Isolation, StartMark, TenantId, WorkerId};
 
 use super::Owner;
-use crate::picture::WorkerEntry;
+use crate::picture::{HostEntry, WorkerEntry};
 
 impl Owner {
     /// Returns the workers of one endpoint, or of all, newest first.
@@ -87,20 +87,49 @@ impl Owner {
 
     /// Returns the hosts.
     pub(crate) fn host_list(&self) -> HostList {
-        let hosts = self.hosts.iter().map(|(id, entry)| HostView {
+        HostList { hosts: self.hosts.iter().map(|(id, entry)| self.host_view_of(id, entry)).collect() }
+    }
+
+    /// Returns one host.
+    pub(crate) fn host_view(&self, text: &str) -> Result<HostView, Problem> {
+        let id = text.parse::<HostId>().ok();
+        let found = id.and_then(|id| self.hosts.get(&id).map(|entry| self.host_view_of(&id, entry)));
+        found.ok_or_else(|| self.host_unknown(text))
+    }
+
+    fn host_view_of(&self, id: &HostId, entry: &HostEntry) -> HostView {
+        let store = entry.observed.host.store;
+        let mut warnings = match entry.capacity.isolation {
+            Isolation::None => vec!["workers run without isolation and see the whole host".to_owned()],
+            Isolation::Privileged | Isolation::Unprivileged => Vec::new(),
+        };
+        if store.damaged_files > 0 {
+            warnings.push(format!("{} files were found damaged on its disk", store.damaged_files));
+        }
+        HostView {
             id: id.clone(),
             connected: entry.link.is_some(),
             isolation: entry.capacity.isolation,
             cache_bytes: entry.observed.host.cache_bytes,
             disk_available: entry.observed.host.disk.available,
+            store: StoreView {
+                limit: if store.limit == 0 { entry.capacity.cache_bytes_max.bytes() } else { store.limit },
+                floor: store.floor,
+                free: store.free,
+                evictable: store.evictable,
+                pinned: store.pinned,
+                leased: store.leased,
+                unreferenced: store.unreferenced,
+                partial: store.partial,
+                evictions: store.evictions,
+                evicted: store.evicted,
+                scrubbed: store.scrubbed,
+                damaged_files: store.damaged_files,
+            },
             workers: u32::try_from(self.fleet.workers_on(id).count()).unwrap_or(u32::MAX),
             gpus: entry.capacity.gpus.iter().map(|gpu| format!("{} {}", gpu.kind, gpu.uuid)).collect(),
-            warnings: match entry.capacity.isolation {
-                Isolation::None => vec!["workers run without isolation and see the whole host".to_owned()],
-                Isolation::Privileged | Isolation::Unprivileged => Vec::new(),
-            },
-        });
-        HostList { hosts: hosts.collect() }
+            warnings,
+        }
     }
 
     /// Returns the time of workers that is in no written interval yet, as intervals that end now.

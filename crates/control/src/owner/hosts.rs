@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use api::{AgentMessage, Answer, Hello, Observed, PROTOCOL, Problem, Question, ServerMessage, Welcome};
+use api::{
+    AgentMessage, Answer, Hello, Observed, PROTOCOL, Problem, Question, ServerMessage, Welcome, WorkProgress,
+};
 use base::Timestamp;
-use scheduler::{Cordon, Desire, FetchState, HostFacts, HostModel, Link};
-use tokio::sync::oneshot;
-use types::{ErrorCode, Fault, HostId, ModelKey, Stamp};
+use scheduler::{Cordon, HostFacts, Link};
+use tokio::sync::{oneshot, watch};
+use types::{ErrorCode, Fault, HostId, Stamp};
 
 use super::{
     Owner,
@@ -14,15 +16,21 @@ use super::{
 };
 use crate::{
     event::Event,
+    handle::LargestStore,
     link::{HEARTBEAT, LinkSender, Outgoing},
-    picture::{HostEntry, LinkEntry},
+    picture::{HostEntry, LinkEntry, PendingQuestion},
 };
 
 /// How old the written moment of a host's last frame may be: after a crash, time up to then counts as known.
 const SEEN_WRITTEN_EVERY: Duration = Duration::from_secs(30);
 
-/// The number of a question, and its answer when it comes.
-pub(crate) type Asked = (u64, oneshot::Receiver<Result<Answer, Fault>>);
+/// A question that a host has been asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: u64,
+    pub(crate) answered: oneshot::Receiver<Result<Answer, Fault>>,
+    pub(crate) progress: watch::Receiver<WorkProgress>,
+}
 
 impl Owner {
     /// Takes one event into the picture.
@@ -114,9 +122,15 @@ impl Owner {
             AgentMessage::Job(event) => self.job_happened(host, event, now),
             AgentMessage::Answer { id, answer } => {
                 let link = self.hosts.get_mut(host).and_then(|entry| entry.link.as_mut());
-                if let Some(asked) = link.and_then(|link| link.questions.remove(&id)) {
+                if let Some(pending) = link.and_then(|link| link.questions.remove(&id)) {
                     // Whoever asked may have stopped waiting.
-                    drop(asked.send(answer));
+                    drop(pending.answer.send(answer));
+                }
+            }
+            AgentMessage::Working { id, progress } => {
+                let link = self.hosts.get(host).and_then(|entry| entry.link.as_ref());
+                if let Some(pending) = link.and_then(|link| link.questions.get(&id)) {
+                    pending.progress.send_replace(progress);
                 }
             }
             // Folders are served by the link itself, and a second hello tells nothing new.
@@ -151,9 +165,16 @@ impl Owner {
         let link = self.hosts.get_mut(host).and_then(|entry| entry.link.as_mut()).ok_or_else(away)?;
         self.next_question += 1;
         let (answer, answered) = oneshot::channel();
-        link.questions.insert(id, answer);
+        let (shown, progress) = watch::channel(WorkProgress::default());
+        link.questions.insert(id, PendingQuestion { answer, progress: shown });
         self.send(host, Outgoing::Message(ServerMessage::Question { id, question }));
-        Ok((id, answered))
+        Ok(Asked { id, answered, progress })
+    }
+
+    /// Returns the host that may hold the most, and how much; none when no host is known.
+    pub(crate) fn largest_store(&self) -> LargestStore {
+        let rooms = self.hosts.iter().map(|(host, entry)| (host.clone(), entry.capacity.cache_bytes_max));
+        rooms.max_by_key(|(_, room)| *room)
     }
 
     /// Returns a host that can be asked, if any is connected.
@@ -166,21 +187,5 @@ impl Owner {
         if let Some(link) = self.hosts.get_mut(host).and_then(|entry| entry.link.as_mut()) {
             link.questions.remove(&id);
         }
-    }
-
-    /// Marks what was pulled as wanted on a host.
-    pub(super) fn want_pulls_on(&mut self, host: &HostId) {
-        let keys: Vec<ModelKey> = self.pulls.values().map(|pull| pull.key.clone()).collect();
-        for key in keys {
-            self.want_on(host, &key);
-        }
-    }
-
-    /// Marks a model as wanted on a host by an operator.
-    pub(super) fn want_on(&mut self, host: &HostId, key: &ModelKey) {
-        let Some(total) = self.manifests.get(key).map(|manifest| manifest.bytes()) else { return };
-        let state = self.fleet.model(host, key).map_or(FetchState::ABSENT, |held| held.state.clone());
-        self.fleet.put_model(host, key, HostModel { total, desire: Desire::ByOperator, state });
-        self.desired_changed.insert(host.clone());
     }
 }

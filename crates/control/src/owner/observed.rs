@@ -40,11 +40,20 @@ impl Owner {
         let room = self.room_of(host, &observed);
         self.fleet.set_cache(host, room);
         if let Some(entry) = self.hosts.get_mut(host) {
+            let news = entry.observed.models != observed.models;
             entry.observed = observed;
+            if news {
+                self.models_changed();
+            }
         }
     }
 
     fn room_of(&self, host: &HostId, observed: &Observed) -> CacheRoom {
+        let store = &observed.host.store;
+        if store.limit > 0 {
+            return CacheRoom { free: ByteSize(store.free), evictable: ByteSize(store.evictable) };
+        }
+        // An agent that has not looked at its disk yet.
         let allowed = self.hosts.get(host).map_or(0, |entry| entry.capacity.cache_bytes_max.bytes());
         let by_limit = allowed.saturating_sub(observed.host.cache_bytes);
         let evictable = self.fleet.models_on(host).filter(|(_, held)| held.desire == Desire::None);
@@ -81,11 +90,17 @@ impl Owner {
             }
             ModelState::Ready { fetch_started_at, bytes_fetched, .. } => {
                 let news = self.fleet.model(host, &report.key).is_some_and(|held| !held.state.is_ready());
+                if news {
+                    // To others who hold it, it is worth less from now on.
+                    let others: Vec<HostId> = self.fleet.holders_of(&report.key).cloned().collect();
+                    self.desired_changed.extend(others);
+                }
                 if news && let Some(began_at) = fetch_started_at {
                     self.fetch_began(host, &report.key, (*began_at).min(now));
                     self.note_fetched(host, &report.key, *bytes_fetched);
                 }
                 self.step_fetch(host, &report.key, &FetchEvent::Done, now);
+                self.note_arrival(host, &report.key, now);
             }
             ModelState::Failed { fault, retry_at, .. } => {
                 let retry_after: Duration = retry_at.since(now);

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use api::{FetchView, ModelState, WaitView};
+use api::{FetchView, FileView, ModelState, WaitView};
+use base::ByteSize;
 use scheduler::{Unfit, Wait, WorkerState};
 use types::{EndpointId, Fault, HostId, ModelKey, WorkerId};
 
 use super::Owner;
+
+/// Hosts whose room is told in the reason of a wait: more would be no sentence.
+const HOSTS_TOLD: usize = 3;
 
 impl Owner {
     /// Returns what an endpoint's starts wait for, or why they fail; none when nothing holds a job up.
@@ -38,9 +42,45 @@ impl Owner {
             Wait::CrashPause { fault, until, .. } => {
                 WaitView { fault: Some(fault.clone()), retry_at: Some(until.to_rfc3339()), ..plain(&reason) }
             }
-            Wait::Host => plain(&format!("{reason}{}", unfit_words(&report.others))),
+            Wait::Host => {
+                let room = self.room_words(endpoint, &report.others);
+                plain(&format!("{reason}{}{room}", unfit_words(&report.others)))
+            }
             Wait::ScalerDelay { .. } | Wait::Maximum { .. } | Wait::NormalPriority => plain(&reason),
         })
+    }
+
+    /// Returns what would have to go for an endpoint's models, on the hosts where others keep the room.
+    fn room_words(&self, endpoint: &EndpointId, others: &BTreeMap<Unfit, u32>) -> String {
+        if !others.contains_key(&Unfit::CacheInUse) {
+            return String::new();
+        }
+        let Some(need) = self.fleet.endpoint(endpoint).map(|facts| std::sync::Arc::clone(&facts.need)) else {
+            return String::new();
+        };
+        let mut words = String::new();
+        for (host, entry) in self.hosts.iter().filter(|(_, entry)| entry.link.is_some()).take(HOSTS_TOLD) {
+            let Some(cache) = self.fleet.host(host).map(|facts| facts.cache) else { continue };
+            let missing: u64 = need
+                .models
+                .iter()
+                .map(|model| {
+                    let held = self.fleet.model(host, &model.key);
+                    held.map_or(model.total, |held| held.state.missing(model.total)).bytes()
+                })
+                .sum();
+            let store = &entry.observed.host.store;
+            words.push_str(&format!(
+                "; {host} lacks {} of {}: {} free, {} can be evicted, {} are pinned and {} in use",
+                ByteSize(missing.saturating_sub(cache.free.bytes() + cache.evictable.bytes())),
+                ByteSize(missing),
+                cache.free,
+                cache.evictable,
+                ByteSize(store.pinned),
+                ByteSize(store.leased),
+            ));
+        }
+        words
     }
 
     /// Returns how far the fetch of a model to a host is, as its agent told last.
@@ -55,6 +95,16 @@ impl Owner {
                 bytes_done: progress.bytes_done,
                 bytes_per_second: progress.bytes_per_second,
                 eta: progress.eta_millis,
+                sources: progress.sources.clone(),
+                files: progress
+                    .files
+                    .iter()
+                    .map(|file| FileView {
+                        path: file.path.clone(),
+                        bytes_total: file.bytes_total,
+                        bytes_done: file.bytes_done,
+                    })
+                    .collect(),
             }),
             ModelState::Pending(_) | ModelState::Ready { .. } | ModelState::Failed { .. } => None,
         }

@@ -13,13 +13,14 @@ use api::{
 };
 use base::{ByteSize, Clock, Entropy, ManualTime, RealDisk, Redacted, Timestamp};
 use futures::future::BoxFuture;
+use hub::{Offer, OfferedModel, RepoKind, Selected, Visibility};
 use serde_json::value::RawValue;
 use state::{State, StateOptions};
 use tokio::{io::DuplexStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use types::{
-    Attempt, Commit, Digest, Fault, HostCapacity, HostId, HubName, Isolation, JobId, JobRoute, Manifest,
-    ManifestFile, ModelKey, Outcome, RepoId, SecretRef, SelectionKey, StartMark, WorkerId,
+    Attempt, Choice, Commit, Digest, Fault, HostCapacity, HostId, HubName, Isolation, JobId, JobRoute,
+    LeftOut, Manifest, ManifestFile, ModelKey, Outcome, RepoId, SecretRef, SelectionKey, StartMark, WorkerId,
 };
 
 use crate::{Caller, Control, ControlOptions, FoundModel, Handle, HubConfig, ModelQuestion, ModelResolver};
@@ -43,14 +44,59 @@ impl ModelResolver for FakeHub {
         Box::pin(async move {
             match refusal {
                 Some(fault) => Err(fault),
-                None => Ok(FoundModel { manifest: manifest(question) }),
+                None => Ok(FoundModel { manifest: manifest(question), choice: choice(question) }),
             }
         })
+    }
+
+    fn offer<'a>(&'a self, question: &'a ModelQuestion) -> BoxFuture<'a, Result<OfferedModel, Fault>> {
+        self.asked.lock().unwrap().push(question.clone());
+        let refusal = self.refuses.lock().unwrap().clone();
+        Box::pin(async move { refusal.map_or_else(|| Ok(offered(question)), Err) })
+    }
+}
+
+fn choice(question: &ModelQuestion) -> Choice {
+    let ask = Some(":onnx".to_owned());
+    let group = LeftOut { what: "ONNX".to_owned(), files: 1, bytes: ByteSize(5), ask };
+    Choice { name: "fake".to_owned(), wish: question.wish.clone(), pickled: false, left_out: vec![group] }
+}
+
+fn offered(question: &ModelQuestion) -> OfferedModel {
+    let manifest = manifest(question);
+    let key = manifest.key().clone();
+    let offer = Offer {
+        name: "safetensors".to_owned(),
+        format: "safetensors",
+        files: manifest.files().len() as u64,
+        bytes: manifest.bytes(),
+        is_default: true,
+        is_pickled: false,
+        selection: key.selection,
+    };
+    let weight_file = manifest.files()[0].path.clone();
+    OfferedModel {
+        repo: key.repo,
+        commit: key.commit,
+        visibility: Visibility::Public,
+        kind: RepoKind::Transformers,
+        offers: vec![offer],
+        selected: Ok(Selected { manifest, weight_file, choice: choice(question) }),
+        base_model: None,
+        has_code: true,
     }
 }
 
 fn manifest(question: &ModelQuestion) -> Manifest {
-    let repo = RepoId { hub: question.hub.clone(), name: question.reference.repo.clone() };
+    manifest_of(RepoId { hub: question.hub.clone(), name: question.reference.repo.clone() })
+}
+
+/// A model of the configured hub.
+pub(super) fn some_manifest() -> Manifest {
+    manifest_of(RepoId { hub: HubName::hugging_face(), name: "org/model".parse().unwrap() })
+}
+
+fn manifest_of(repo: RepoId) -> Manifest {
     let commit = Commit::from_bytes([7; 20]);
     let key = ModelKey { repo, commit, selection: SelectionKey::from_bytes([1; 32]) };
     let path = "model.safetensors".parse().unwrap();
@@ -248,6 +294,15 @@ impl Agent {
 
     /// Dials in as a host on which there is something.
     pub(super) async fn dial_with(world: &World, observed: Observed, number: u64) -> Self {
+        Self::dial_as(world, observed, number, ByteSize::mib(100 << 10)).await
+    }
+
+    /// Dials in as a host that has nothing, and room for so many bytes of models.
+    pub(super) async fn dial_with_room(world: &World, bytes: u64) -> Self {
+        Self::dial_as(world, Observed::default(), 0, ByteSize(bytes)).await
+    }
+
+    async fn dial_as(world: &World, observed: Observed, number: u64, cache_bytes_max: ByteSize) -> Self {
         let (here, there) = tokio::io::duplex(1 << 20);
         let handle = world.handle();
         // A link that breaks is what some tests are about.
@@ -279,7 +334,7 @@ impl Agent {
                 memory: ByteSize::mib(8 << 10),
                 gpus: Vec::new(),
                 workers_max: 8,
-                cache_bytes_max: ByteSize::mib(100 << 10),
+                cache_bytes_max,
                 isolation: Isolation::Privileged,
             },
             stamp: agent.observed.stamp,

@@ -1,6 +1,6 @@
 //! What callers may do, and what they are told when they may not.
 
-use api::{Answer, LogLine, LogStream, Question, VerifyReport, WorkerIntent};
+use api::{Answer, DamagedFiles, LogLine, LogStream, Question, VerifyReport, WorkerIntent};
 use base::Redacted;
 use bytes::Bytes;
 use types::{ErrorCode, Fault, JobRoute};
@@ -201,9 +201,10 @@ async fn models_are_pulled_checked_and_removed() {
         agent.say(api::AgentMessage::Answer { id, answer }).await;
         question
     };
+    let shown = tokio::sync::watch::Sender::new(None);
     let report = VerifyReport { files: 1, bytes: MODEL_BYTES, damaged: vec!["x".to_owned()] };
     let (view, _) = tokio::join!(
-        handle.verify_model(&admin, "org/model"),
+        handle.verify_model(&admin, "org/model", DamagedFiles::Report, &shown),
         asking(&mut agent, Ok(Answer::Verified(report))),
     );
     assert_eq!(view.unwrap().damaged, ["x"]);
@@ -226,7 +227,7 @@ async fn models_are_pulled_checked_and_removed() {
     handle.delete_endpoint(&admin, "uses").await.unwrap();
     let (freed, question) =
         tokio::join!(handle.remove_model(&admin, "org/model"), asking(&mut agent, Ok(Answer::Removed(7))));
-    assert_eq!(freed.unwrap(), 7);
+    assert_eq!(freed.unwrap().freed_bytes, 7);
     assert!(matches!(question, Question::RemoveModel(_)));
     assert!(agent.desired.models.is_empty(), "it is let go before it is removed");
     assert_eq!(handle.model_path(&admin, "org/model").await.unwrap_err().code, ErrorCode::ModelNotFound);

@@ -6,11 +6,14 @@ use api::{CreateEndpoint, GpuBody, ModelBody, Problem, ScalingBody, UpdateEndpoi
 use base::Redacted;
 use types::{
     CommandLine, Digest, EndpointName, ErrorCode, Fault, GpuNeed, HubAccess, HubName, Launch, ModelRef,
-    Scaler, Scaling,
+    Pattern, Scaler, Scaling, SelectionWish,
 };
 use url::Url;
 
-use super::{EXECUTION_TIMEOUT, FieldErrors, TTL};
+use super::{
+    EXECUTION_TIMEOUT, FieldErrors, TTL,
+    model::{WishFields, selection_wish},
+};
 use crate::HubConfig;
 
 /// Models of one endpoint: each is a mount of every worker.
@@ -44,6 +47,7 @@ pub(crate) struct HubChoice {
 pub(crate) struct ModelDraft {
     pub(crate) reference: ModelRef,
     pub(crate) hub: HubChoice,
+    pub(crate) wish: SelectionWish,
 }
 
 /// What a release would fix, before its models are resolved.
@@ -136,9 +140,7 @@ pub(crate) fn update_draft(
     check_hub_endpoint(body.hub_endpoint.as_ref(), &mut errors);
     spec.hub_endpoint = body.hub_endpoint.or(spec.hub_endpoint);
     spec.hub_token = body.hub_token.or(spec.hub_token);
-    let asked = body.models.unwrap_or_else(|| {
-        spec.models.iter().map(|model| ModelBody { reference: model.reference.to_string() }).collect()
-    });
+    let asked = body.models.unwrap_or_else(|| spec.models.iter().map(as_asked).collect());
     if models_given {
         spec.models = models(&asked, spec.hub_endpoint.as_ref(), hubs, &mut errors);
     }
@@ -150,8 +152,20 @@ pub(crate) fn update_draft(
     Ok(((launch_given || models_given || other_given).then_some(spec), scaling))
 }
 
-/// Chooses the hub of a reference: the endpoint's own address, the one that it names, or the default one.
-pub(crate) fn hub_choice(
+/// Returns a model as it was asked for.
+fn as_asked(model: &ModelDraft) -> ModelBody {
+    let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
+    ModelBody {
+        reference: model.reference.to_string(),
+        include: texts(&model.wish.include),
+        exclude: texts(&model.wish.exclude),
+        weights: Some(model.wish.weights),
+    }
+}
+
+/// Chooses the hub of a reference: the endpoint's own address, the one that it names, or the default one. A link names a
+/// hub by its host; that of a configured hub means this one, whatever its name.
+pub(super) fn hub_choice(
     reference: &ModelRef,
     own: Option<&Url>,
     hubs: &[HubConfig],
@@ -173,11 +187,26 @@ pub(crate) fn hub_choice(
     }
     match &reference.hub {
         None => hubs.first().map(configured).ok_or_else(|| "no hub is configured".to_owned()),
-        Some(name) => hubs.iter().find(|hub| hub.name == *name).map(configured).ok_or_else(|| {
-            let known: Vec<_> = hubs.iter().map(|hub| hub.name.as_str()).collect();
-            format!("no hub {name} is configured; known are: {}", known.join(", "))
-        }),
+        Some(name) => {
+            let by_name = hubs.iter().find(|hub| hub.name == *name);
+            let by_host = || hubs.iter().find(|hub| is_at(&hub.endpoint, name));
+            by_name.or_else(by_host).map(configured).ok_or_else(|| {
+                let known: Vec<_> = hubs.iter().map(|hub| format!("{} ({})", hub.name, hub.endpoint)).collect();
+                format!(
+                    "no hub {name} is configured; known are: {}; give the address of another with --hub-endpoint",
+                    known.join(", ")
+                )
+            })
+        }
     }
+}
+
+/// Whether a hub answers at the host that a name is, with its port unless that is the usual one.
+fn is_at(endpoint: &Url, name: &HubName) -> bool {
+    let Some(host) = endpoint.host_str() else { return false };
+    let with_port = endpoint.port_or_known_default().map(|port| format!("{host}:{port}"));
+    let as_written = endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    name.as_str() == as_written || with_port.as_deref() == Some(name.as_str())
 }
 
 /// Whether two addresses are one hub: the slash at the end does not matter.
@@ -361,7 +390,16 @@ fn models(
             continue;
         }
         match hub_choice(&reference, own, hubs) {
-            Ok(hub) => drafts.push(ModelDraft { reference, hub }),
+            Ok(hub) => {
+                let fields = WishFields {
+                    prefix: &format!("models[{at}]."),
+                    include: &body.include,
+                    exclude: &body.exclude,
+                    weights: body.weights,
+                };
+                let wish = selection_wish(&reference, fields, errors);
+                drafts.push(ModelDraft { reference, hub, wish });
+            }
             Err(reason) => errors.add(field, reason),
         }
     }

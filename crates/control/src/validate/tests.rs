@@ -69,9 +69,47 @@ fn models_come_from_the_hub_that_is_meant() {
     };
     check("", "a/b", "huggingface https://huggingface.co/ true");
     check("", "inner!a/b", "inner http://hub.inner/ true");
-    check("", "other!a/b", "no hub other is configured; known are: huggingface, inner");
+    check(
+        "",
+        "other!a/b",
+        "no hub other is configured; known are: huggingface (https://huggingface.co/), inner (http://hub.inner/); \
+         give the address of another with --hub-endpoint",
+    );
+    // A link names a hub by its host.
+    check("", "https://huggingface.co/a/b", "huggingface https://huggingface.co/ true");
+    check("", "https://hub.inner/a/b", "inner http://hub.inner/ true");
+    check("", "http://hub.inner:80/a/b/tree/main", "inner http://hub.inner/ true");
+    check(
+        "",
+        "https://example.com/a/b",
+        "no hub example.com is configured; known are: huggingface (https://huggingface.co/), inner \
+         (http://hub.inner/); give the address of another with --hub-endpoint",
+    );
     check("https://huggingface.co/", "a/b", "huggingface https://huggingface.co/ true");
     check("http://127.0.0.1:8080", "a/b", "127.0.0.1:8080 http://127.0.0.1:8080/ false");
+}
+
+#[test]
+fn files_are_wanted_by_patterns_that_can_be_read() {
+    let long = "a".repeat(256);
+    let check = |model: &str, expected: &[&str]| {
+        let text = format!(r#"{{"name":"abc","command":["x"],"models":[{{"reference":"a/b"}},{model}]}}"#);
+        let fields: Vec<String> = match create_draft(body(&text), &hubs()) {
+            Ok(_) => Vec::new(),
+            Err(problem) => problem.errors.into_iter().map(|error| error.field).collect(),
+        };
+        assert_eq!(fields, expected, "{text}");
+    };
+    check(r#"{"reference":"c/d","include":["*.json","onnx/"],"exclude":["[!a]*"],"weights":"any"}"#, &[]);
+    check(
+        r#"{"reference":"c/d","include":["x",""],"exclude":["a\u0000"]}"#,
+        &["models[1].include[1]", "models[1].exclude[0]"],
+    );
+    check(&format!(r#"{{"reference":"c/d","exclude":["{long}"]}}"#), &["models[1].exclude[0]"]);
+    check(r#"{"reference":"c/d:Q8_0","include":["x"]}"#, &["models[1].include"]);
+    check(r#"{"reference":"c/d:Q8_0","exclude":["x"]}"#, &["models[1].exclude"]);
+    let many = vec![r#""x""#; 33].join(",");
+    check(&format!(r#"{{"reference":"c/d","include":[{many}]}}"#), &["models[1].include"]);
 }
 
 #[test]

@@ -12,8 +12,9 @@ fn options_go_before_the_file_and_the_file_before_the_defaults() {
     assert_eq!(defaults.listen.to_string(), "127.0.0.1:8380");
     assert_eq!(defaults.hubs[0].name, HubName::hugging_face());
 
-    let config =
-        file("[server]\nlisten = \"127.0.0.1:1\"\n[agent]\negress = false\ncache_bytes_max = \"2 TB\"\nfetch_rate_max = \"5 MB\"");
+    let config = file(
+        "[server]\nlisten = \"127.0.0.1:1\"\n[agent]\negress = false\ncache_bytes_max = \"2 TB\"\nfetch_rate_max = \"5 MB\"",
+    );
     assert_eq!(config.server(&ListenArgs::default()).unwrap().listen.port(), 1);
     let given = ListenArgs { listen: Some(([127, 0, 0, 1], 2).into()), ..ListenArgs::default() };
     assert_eq!(config.server(&given).unwrap().listen.port(), 2);

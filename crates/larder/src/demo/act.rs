@@ -99,7 +99,7 @@ async fn create_endpoint(client: &Client, stage: &Stage, screen: &mut Screen) ->
             folder: Some(folder),
             python: Some(stage.prepared().environment.display().to_string()),
             env: [].into(),
-            models: vec![ModelBody { reference: MODEL.to_owned() }],
+            models: vec![ModelBody { reference: MODEL.to_owned(), ..ModelBody::default() }],
             hub_token: None,
             hub_endpoint: None,
             hub_access: None,

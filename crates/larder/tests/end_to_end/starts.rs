@@ -106,10 +106,10 @@ async fn a_full_disk_is_the_reason_and_no_half_model_is_seen() {
     fs::write(&ballast, vec![1; 40_000_000]).unwrap();
     let job = send(&system, "large").await;
     let fault = reason(&system, &job).await;
-    assert_eq!(fault["code"], "disk-full", "{fault}");
+    assert_eq!(fault["code"], "cache-full", "{fault}");
     assert!(!fault["hint"].as_str().unwrap_or_default().is_empty(), "{fault}");
     let (_, endpoint) = system.request("GET", "/api/v2/serverless/large", None).await;
-    assert_eq!(endpoint["waiting"]["fault"]["code"], "disk-full", "{endpoint}");
+    assert_eq!(endpoint["waiting"]["fault"]["code"], "cache-full", "{endpoint}");
     let path = system.try_larder(&["model", "path", "Acme/Large", "--host"]);
     assert!(!path.status.success(), "{path:?}");
     let blobs = system.data_folder().join("host/store/blobs");

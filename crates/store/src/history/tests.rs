@@ -1,7 +1,9 @@
+//! The history: what is kept, what is cut, what is damaged.
+
 use base::FaultyDisk;
+use types::{Commit, SelectionKey};
 
 use super::*;
-use types::{Commit, SelectionKey};
 
 fn departure(number: u32) -> Departure {
     let key = ModelKey {

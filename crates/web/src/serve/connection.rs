@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    Peer,
+    Peer, Stopping,
     pace::{Limits, Overdue, Pace},
 };
 
@@ -64,10 +64,12 @@ where
 {
     let Connection { router, limits, stop, cut } = connection;
     let pace = SharedPace(Arc::new(Mutex::new(Pace::new(Instant::now()))));
+    let stopping = Stopping(stop.clone());
     let service = service_fn(|request: Request<Incoming>| {
         pace.get().request();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(stopping.clone());
         let answer = router.clone().oneshot(request);
         let pace = pace.clone();
         async move {

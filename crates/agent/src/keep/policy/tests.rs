@@ -1,3 +1,5 @@
+//! What a shelf says when nothing may go.
+
 use store::{BlobFacts, CacheTooSmall, Condition, Pin, PinnedBy};
 use types::{Commit, SelectionKey};
 

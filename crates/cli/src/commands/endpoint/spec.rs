@@ -7,7 +7,7 @@ use base::{ByteSize, Redacted};
 use types::{EndpointName, ErrorCode, Fault, ModelRef, ModelRefError};
 
 use crate::{
-    args::{GpuWish, Seconds, SpecArgs, Variable},
+    args::{GpuWish, Seconds, SelectionArgs, SpecArgs, Variable},
     client::Client,
     folder,
     progress::Progress,
@@ -103,7 +103,7 @@ pub(super) fn update(
         folder,
         python: spec.python.map(|venv| python(venv, surroundings)),
         env: variables(spec.variables),
-        models: models(&spec.models)?,
+        models: models(&spec.models, &spec.selection)?,
         hub_token,
         hub_endpoint: spec.hub_endpoint,
         hub_access: spec.hub_access.map(|wish| wish.0),
@@ -138,12 +138,23 @@ fn variables(variables: Vec<Variable>) -> Option<BTreeMap<String, Redacted<Strin
 }
 
 /// Checks the references here already, so that a bad one is told without a server.
-fn models(references: &[String]) -> Result<Option<Vec<ModelBody>>, Fault> {
+fn models(references: &[String], selection: &SelectionArgs) -> Result<Option<Vec<ModelBody>>, Fault> {
+    if references.is_empty() && !selection.is_empty() {
+        let message = "--include, --exclude and --weights say which files of a model, and no model is named";
+        return Err(
+            Fault::new(ErrorCode::FieldInvalid, message).with_hint("name the models again with --model")
+        );
+    }
     let bodies: Result<Vec<ModelBody>, Fault> = references
         .iter()
         .map(|reference| {
             parse_model(reference)?;
-            Ok(ModelBody { reference: reference.trim().to_owned() })
+            Ok(ModelBody {
+                reference: reference.trim().to_owned(),
+                include: selection.include(),
+                exclude: selection.exclude(),
+                weights: selection.weights(),
+            })
         })
         .collect();
     bodies.map(|bodies| (!bodies.is_empty()).then_some(bodies))

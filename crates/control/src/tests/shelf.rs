@@ -7,7 +7,7 @@ use api::{
     ImportedManifest, ModelEnd, ModelEvent, ModelPresence, ModelReport, ModelState, ModelStatus, ModelView,
     Question, VerifyReport, WorkProgress,
 };
-use types::{ErrorCode, Fault};
+use types::{ErrorCode, Fault, Stamp};
 
 use super::harness::{Agent, MODEL_BYTES, World};
 use crate::Retention;
@@ -76,6 +76,7 @@ async fn a_pull_is_watched_and_done_when_the_model_is_there() {
     let list = world.handle().models(&world.admin()).await.unwrap();
     assert_eq!(list.models.len(), 1, "a cached model is listed after a restart");
     // Once it is evicted, it is listed no more, and who asks for it by name is told so.
+    agent.until("what is desired", |agent| (agent.desired.stamp > Stamp::default()).then_some(())).await;
     agent.observed.models.clear();
     agent.report().await;
     let seen = event(&world, |event| event.model.status == ModelStatus::Absent).await;

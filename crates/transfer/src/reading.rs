@@ -184,11 +184,12 @@ impl Tries {
         let (options, now) = (&fetch.shared.options, fetch.shared.clock.now());
         tracing::debug!(path = %file.file.path, source = file.name(index), %fault, ?retry, "a source failed");
         let lanes = &fetch.shared.lanes;
+        let mut is_spent = false;
         match retry {
             Retry::Never => file.refused(index, fault.clone()),
             Retry::Whole => file.whole_only(index),
             Retry::Soon => {
-                file.failed(index);
+                is_spent = file.failed(index, options);
                 lanes.failed(file.name(index));
             }
             Retry::After(pause) => {
@@ -197,8 +198,8 @@ impl Tries {
             }
         }
         match self.patience[index].failed(retry, options, fetch.shared.entropy.number()) {
-            Verdict::TryAfter(wait) => self.standing[index].ready_at = now + wait,
-            Verdict::GiveUp => self.standing[index].gave_up = true,
+            Verdict::TryAfter(wait) if !is_spent => self.standing[index].ready_at = now + wait,
+            Verdict::TryAfter(_) | Verdict::GiveUp => self.standing[index].gave_up = true,
         }
         self.faults[index] = Some(fault);
     }
@@ -261,7 +262,7 @@ async fn attempt(
         if bytes > place.left() {
             return Err(too_many(exchange.asking.name()).into());
         }
-        exchange.asking.received(bytes);
+        exchange.asking.received(bytes, &fetch.shared.options);
         fetch.tracker.received(&file.file.path, bytes);
         patience.progressed(place.new_among(bytes), &fetch.shared.options);
         lane.received(bytes, fetch.shared.clock.now());

@@ -49,12 +49,17 @@ fn the_help_names_every_command() {
           cancel: End a job
           retry: Try a failed job again
         model: Bring models to the hosts and look after them
-          pull: Bring a model to a host before anything needs it
+          pull: Bring a model to the hosts before anything needs it
+          cancel: Call off the fetch that a pull began; what has come stays until its room is needed
           list: List models on hosts, and models that endpoints want
-          show: Show where a model stands
+          show: Show what a hub has to choose from, with sizes, before anything is fetched, and where the model stands
+          pin: Keep a model on the hosts that have it, also when room is needed
+          unpin: Let a pinned model go when its room is needed
           path: Print the folder of a model's files as a worker sees it
           verify: Read a model's files again and compare them with what the hub vouched for
-          rm: Remove a model from its hosts
+          why: Tell why a model is on its hosts, or why it is gone
+          import: Take over the models of a Hugging Face cache that stands on a host; every file is verified
+          rm: Remove a model from its hosts, or call its fetch off
         worker: Look at workers
           list: List workers, newest first
           logs: Print the last lines that a worker wrote
@@ -62,6 +67,7 @@ fn the_help_names_every_command() {
         usage: Show what endpoints used, by phase of their workers
         host: Look at hosts
           list: List hosts
+          show: Show a host with what its store holds, may evict, and has found damaged
         completion: Print a completion script for a shell
         man: Print the manual page, or write all of them into a folder
     "#]]

@@ -19,7 +19,7 @@ use super::{
 };
 
 pub(crate) use super::choice::Choice;
-use crate::SourceFailed;
+use crate::{SourceFailed, TransferOptions};
 
 /// Where the bytes of a model come from, the first choice first. Never empty.
 #[derive(Clone, Debug)]
@@ -86,6 +86,10 @@ struct Side {
     strikes: u32,
     /// Bytes of the file since it was begun, or begun anew.
     bytes: u64,
+    /// Failures since bytes came, counted once for all ranges that fail together.
+    failures: u32,
+    /// A failure before this is one of those that were counted.
+    counts_from: Timestamp,
 }
 
 /// What comes after wrong bytes.
@@ -215,11 +219,18 @@ impl OpenFile {
         &self.sources
     }
 
-    /// Notes that a source failed in a way that may pass.
-    pub(crate) fn failed(&self, index: usize) {
-        let member = &self.sources.members[index];
+    /// Notes that a source failed in a way that may pass. Returns whether it has failed for so long, with no byte in
+    /// between, that no range of the file need wait for it: however many ranges take turns, they fail with the first.
+    pub(crate) fn failed(&self, index: usize, options: &TransferOptions) -> bool {
+        let (member, now) = (&self.sources.members[index], self.sources.clock.now());
         lock(&member.usage).failed();
-        self.sources.board.failed(&member.name, self.sources.clock.now());
+        self.sources.board.failed(&member.name, now);
+        let side = &mut lock(&self.sides)[index];
+        if now >= side.counts_from {
+            side.failures += 1;
+            side.counts_from = now + options.backoff.after(side.failures);
+        }
+        side.failures > options.failures_max
     }
 
     /// Notes that a source will never give the file.
@@ -295,9 +306,13 @@ impl Asking<'_> {
     }
 
     /// Notes bytes that came.
-    pub(crate) fn received(&mut self, bytes: u64) {
-        lock(&self.file.sides)[self.index].bytes += bytes;
+    pub(crate) fn received(&mut self, bytes: u64, options: &TransferOptions) {
         self.bytes += bytes;
+        let side = &mut lock(&self.file.sides)[self.index];
+        side.bytes += bytes;
+        if self.bytes >= options.progress_bytes_min.bytes() {
+            side.failures = 0;
+        }
         lock(&self.file.sources.members[self.index].usage).received(bytes);
     }
 

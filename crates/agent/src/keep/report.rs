@@ -61,7 +61,7 @@ impl Keeper {
                 // It went while it was looked at.
                 Ok(()) | Err(KeepModelError::NotHere(_)) => {}
                 Err(error) => {
-                    tracing::warn!(model = %key, reason = %error.fault(), "a pin could not be noted")
+                    tracing::warn!(model = %key, reason = %error.fault(), "a pin could not be noted");
                 }
             }
         }

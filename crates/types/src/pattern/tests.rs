@@ -98,7 +98,7 @@ fn any_pattern_means_what_python_says() {
     let ranges: Vec<char> = "abcde[]!-".chars().collect();
     let mut pairs: Vec<(String, String)> = Vec::new();
     while pairs.len() < 20_000 {
-        let alphabet = if pairs.len() % 2 == 0 { &special } else { &ranges };
+        let alphabet = if pairs.len().is_multiple_of(2) { &special } else { &ranges };
         let pattern = text(alphabet, 12);
         if !pattern.is_empty() {
             pairs.push((pattern, text(alphabet, 4)));

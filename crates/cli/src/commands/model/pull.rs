@@ -186,7 +186,7 @@ impl Watching {
                 match coming.count() {
                     0 => {}
                     count => {
-                        self.progress.wait(screen, &format!("{name} is here; {count} more hosts bring it"))
+                        self.progress.wait(screen, &format!("{name} is here; {count} more hosts bring it"));
                     }
                 }
             }

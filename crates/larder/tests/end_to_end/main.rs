@@ -7,6 +7,7 @@ mod faults;
 mod isolation;
 mod kills;
 mod main_job;
+mod models;
 mod restarts;
 mod sdk;
 mod starts;

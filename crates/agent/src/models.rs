@@ -14,7 +14,7 @@ use base::{Backoff, Redacted, Timestamp};
 use hub::{Hub, HubOptions, TokenHolder};
 use store::{Arrival, HubStanding, Provenance, SourceShare, Store, StoredModel, Supplier};
 use tokio::sync::watch;
-use transfer::{FetchReport, FetchRequest, FetchState, Transfer};
+use transfer::{FetchPriority, FetchReport, FetchRequest, FetchState, Transfer};
 use types::{Fault, HubName, Manifest, ModelKey};
 use url::Url;
 
@@ -221,6 +221,7 @@ impl Models {
         &mut self,
         model: &DesiredModel,
         token: Option<Redacted<String>>,
+        priority: FetchPriority,
         now: Timestamp,
     ) -> Option<Bringing> {
         let key = model.manifest.key();
@@ -236,11 +237,9 @@ impl Models {
             }
         };
         let token = TokenHolder::new(token);
-        let request = FetchRequest::new(
-            Arc::new(model.manifest.clone()),
-            self.sources.of(key, hub, token.token()),
-            supplier(model),
-        );
+        let sources = self.sources.of(key, hub, token.token());
+        let manifest = Arc::new(model.manifest.clone());
+        let request = FetchRequest { priority, ..FetchRequest::new(manifest, sources, supplier(model)) };
         let progress = Arc::new(OnceLock::new());
         let running = Fetch::Running { started_at: now, failures, progress: Arc::clone(&progress), token };
         self.fetches.insert(key.clone(), running);

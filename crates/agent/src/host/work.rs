@@ -5,6 +5,7 @@ use base::Timestamp;
 use runtime::{DriverEvent, RelaySharing};
 use store::Use;
 use tokio_util::sync::CancellationToken;
+use transfer::FetchPriority;
 use types::{Digest, Fault, ModelKey, StartMark, WorkerId};
 
 use super::{Event, Host};
@@ -24,7 +25,8 @@ impl Host {
         let repairs = self.parts.models.repairs(desired);
         let Some(model) = desired.iter().chain(&repairs).find(is_it).cloned() else { return };
         let token = model.token.as_ref().and_then(|token| self.secrets.get(token)).cloned();
-        let Some(bringing) = self.parts.models.begin(&model, token, now) else { return };
+        let priority = self.priority(key);
+        let Some(bringing) = self.parts.models.begin(&model, token, priority, now) else { return };
         let given_up = self.tasks.token().child_token();
         self.fetches.insert(key.clone(), given_up.clone());
         let (events, key) = (self.events.clone(), key.clone());
@@ -35,6 +37,19 @@ impl Host {
                 end = bringing.run() => drop(events.send(Event::Fetched(key, end)).await),
             }
         });
+    }
+
+    /// A start that is held for its model goes before what was only asked for, and that before repairs.
+    fn priority(&self, key: &ModelKey) -> FetchPriority {
+        let Some(desired) = &self.desired else { return FetchPriority::Prefetch };
+        let mut views = desired.workers.iter().flat_map(|worker| &worker.views);
+        if views.any(|view| view.key == *key) {
+            FetchPriority::Awaited
+        } else if desired.models.iter().any(|model| model.manifest.key() == key) {
+            FetchPriority::Asked
+        } else {
+            FetchPriority::Prefetch
+        }
     }
 
     /// Gives running fetches the tokens of now: their owner may have replaced one.

@@ -178,8 +178,8 @@ impl Agent {
         let parts = HostParts {
             usage,
             models: Models::new(store.clone(), transfer, keeper.clone(), options.sources),
+            oracle: Oracle::new(store, keeper.clone(), driver),
             keeper,
-            oracle: Oracle::new(store, driver),
             starter,
             outbox,
             disk,

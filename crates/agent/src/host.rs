@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use api::{Desired, DiskRoom, FolderPart, HostReport, Observed};
+use api::{AgentMessage, Answer, Desired, DiskRoom, FolderPart, HostReport, Observed};
 use base::{Clock, Disk, Redacted, TaskScope, Timestamp};
 use runtime::DriverEvent;
 use store::Store;
@@ -60,6 +60,8 @@ pub(crate) enum Event {
     Ended(WorkerId, Ending),
     /// What the store takes on the disk.
     Usage(HostReport),
+    /// A question of the server's was answered.
+    Answered { id: u64, answer: Box<Result<Answer, Fault>> },
 }
 
 /// What the handle asks for.
@@ -102,6 +104,8 @@ pub(crate) struct Host {
     fetches: BTreeMap<ModelKey, CancellationToken>,
     serves_shared: bool,
     closing: Vec<oneshot::Sender<()>>,
+    /// Told with the end of the turn, when what they speak of is published: as many as questions are under way.
+    answers: Vec<AgentMessage>,
     is_closing: bool,
     events: mpsc::Sender<Event>,
     reports: mpsc::Receiver<Event>,
@@ -134,6 +138,7 @@ impl Host {
             fetches: BTreeMap::new(),
             serves_shared: false,
             closing: Vec::new(),
+            answers: Vec::new(),
             is_closing: false,
             events,
             reports,
@@ -171,6 +176,7 @@ impl Host {
             }
             host.converge();
             host.publish();
+            host.tell_answers();
         }
         host.parts.starter.store.leave_views();
         if let Err(error) = host.tasks.shutdown().await {
@@ -309,6 +315,7 @@ impl Host {
             Event::Started(worker, result) => self.started(&worker, result),
             Event::Ended(worker, ending) => self.ended(&worker, ending),
             Event::Usage(usage) => self.parts.usage = usage,
+            Event::Answered { id, answer } => self.answers.push(AgentMessage::Answer { id, answer: *answer }),
         }
     }
 

@@ -61,6 +61,8 @@ struct Inner {
     wishes: Mutex<Option<Wishes>>,
     /// One at a time makes room, or two would evict for the same bytes.
     making_room: Mutex<()>,
+    /// One at a time changes pins, or a pin that is taken off for a removal comes back before it.
+    pinning: Mutex<()>,
     counts: Counts,
 }
 
@@ -121,6 +123,7 @@ impl Keeper {
             experience,
             wishes: Mutex::default(),
             making_room: Mutex::default(),
+            pinning: Mutex::default(),
             counts: Counts::default(),
         }))
     }

@@ -10,7 +10,7 @@ use runtime::{Driver, PythonEnvironment};
 use store::{Store, ViewLease, ViewSpec};
 use types::{Fault, ModelKey};
 
-use crate::start::lease;
+use crate::{keep::Keeper, start::lease};
 pub(crate) use work::Teller;
 
 /// Lines that one question can ask for. What is kept of a worker's log is about this long.
@@ -22,14 +22,15 @@ const SHOWN_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     store: Store,
+    keeper: Keeper,
     driver: Arc<dyn Driver>,
     /// A path is worth something only while the view stands.
     shown: Arc<Mutex<Vec<(ModelKey, ViewLease)>>>,
 }
 
 impl Oracle {
-    pub(crate) fn new(store: Store, driver: Arc<dyn Driver>) -> Self {
-        Self { store, driver, shown: Arc::default() }
+    pub(crate) fn new(store: Store, keeper: Keeper, driver: Arc<dyn Driver>) -> Self {
+        Self { store, keeper, driver, shown: Arc::default() }
     }
 
     /// Answers a question.
@@ -66,9 +67,9 @@ impl Oracle {
 
     async fn remove(&self, key: ModelKey) -> Result<Answer, Fault> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).retain(|(shown, _)| *shown != key);
-        let store = self.store.clone();
-        let removed = blocking(move || store.remove(&key).map_err(|error| error.fault())).await?;
-        Ok(Answer::Removed(removed.freed.bytes()))
+        let keeper = self.keeper.clone();
+        let freed = blocking(move || keeper.remove(&key)).await?;
+        Ok(Answer::Removed(freed.bytes()))
     }
 
     async fn path(&self, key: ModelKey) -> Result<Answer, Fault> {

@@ -271,13 +271,23 @@ impl Host {
     }
 
     pub(super) fn ask(&mut self, id: u64, question: Question) {
-        let (oracle, outbox) = (self.parts.oracle.clone(), self.parts.outbox.clone());
-        let teller = Teller { question: id, outbox: outbox.clone(), clock: self.clock.clone() };
+        let (oracle, events) = (self.parts.oracle.clone(), self.events.clone());
+        let outbox = self.parts.outbox.clone();
+        let teller = Teller { question: id, outbox, clock: self.clock.clone() };
         self.tasks.spawn("answer a question", async move {
-            let answer = oracle.answer(question, &teller).await;
-            // An asker whose link is gone asks again.
-            outbox.say(AgentMessage::Answer { id, answer });
+            let answer = Box::new(oracle.answer(question, &teller).await);
+            // The host is stopping when nobody listens.
+            let _ = events.send(Event::Answered { id, answer }).await;
         });
+    }
+
+    /// Says what was answered. A report that follows an answer was made after it: a model that was removed is not listed
+    /// any more, one that was imported is.
+    pub(super) fn tell_answers(&mut self) {
+        for answer in self.answers.drain(..) {
+            // An asker whose link is gone asks again.
+            self.parts.outbox.say(answer);
+        }
     }
 
     /// Writes what must survive the agent for workers that run. Off this task; the newest state is written.

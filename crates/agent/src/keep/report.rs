@@ -1,12 +1,15 @@
 //! What the keeper tells the server, and the pins that the server tells it.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{PoisonError, atomic::Ordering},
+};
 
 use api::StoreReport;
 use base::{ByteSize, Timestamp};
 use scheduler::eviction::Standing;
 use store::{DiskUsage, KeepModelError, PinnedBy};
-use types::ModelKey;
+use types::{Fault, ModelKey};
 
 use super::{Keeper, policy};
 
@@ -49,6 +52,7 @@ impl Keeper {
     /// Pins exactly these of the models that are here. One that is pinned because what was known of it can't be read
     /// stays so until an operator has pinned and unpinned it. Blocks.
     pub(crate) fn pin_only(&self, pins: &BTreeSet<ModelKey>) {
+        let _alone = self.0.pinning.lock().unwrap_or_else(PoisonError::into_inner);
         let store = &self.0.store;
         for model in store.list() {
             let key = model.manifest.key();
@@ -65,5 +69,18 @@ impl Keeper {
                 }
             }
         }
+    }
+    /// Removes a model, and returns the bytes that are free again. The server removes none that an operator keeps: one
+    /// whose pin is still noted here was unpinned a moment ago. Blocks.
+    ///
+    /// # Errors
+    /// The fault that the asker sees.
+    pub(crate) fn remove(&self, key: &ModelKey) -> Result<ByteSize, Fault> {
+        let _alone = self.0.pinning.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = &self.0.store;
+        if store.pinned(key).is_some_and(|pin| pin.by == PinnedBy::Operator) {
+            store.unpin(key).map_err(|error| error.fault())?;
+        }
+        store.remove(key).map(|removed| removed.freed).map_err(|error| error.fault())
     }
 }

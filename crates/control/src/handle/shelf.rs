@@ -125,10 +125,10 @@ impl Handle {
         else {
             return Err(odd_answer(&host));
         };
-        let (tenant, imported) = (caller.tenant.clone(), report.models);
+        let (tenant, imported, at) = (caller.tenant.clone(), report.models, host.clone());
         self.call(move |owner| {
             for model in imported {
-                owner.imported(&tenant, model);
+                owner.imported(&tenant, &at, model);
             }
             Ok(())
         })

@@ -187,15 +187,20 @@ impl Owner {
 
     /// Stops wanting and keeping a model; returns the hosts that have of it.
     pub(crate) fn release_model(&mut self, tenant: &TenantId, text: &str) -> Result<Released, Problem> {
-        let (_, key) = self.model_of(tenant, text)?;
+        let (reference, key) = self.model_of(tenant, text)?;
         self.check_unused(tenant, &key)?;
         let now = self.clock.now();
+        let pull = self.pulls.get(&(tenant.clone(), key.clone()));
+        if pull.is_some_and(|pull| pull.retention == Retention::Pinned) {
+            return Err(Fault::new(ErrorCode::ModelPinned, format!("{reference} is pinned"))
+                .with_hint(format!("let it go first: larder model unpin {reference}"))
+                .into());
+        }
         if let Some(mut pull) = self.pulls.get(&(tenant.clone(), key.clone())).cloned() {
             if let Some(secret) = pull.token.take() {
                 self.forget_secret(tenant, &secret);
             }
             pull.standing = PullStanding::Removed { at: now };
-            pull.retention = Retention::Evictable;
             self.put_pull(pull);
         }
         let holders: Vec<HostId> = self.fleet.holders_of(&key).cloned().collect();

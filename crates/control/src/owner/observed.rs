@@ -11,7 +11,7 @@ use scheduler::{
     CacheRoom, Desire, Exit, FetchEffect, FetchEvent, FetchState, HostModel, JobEvent, Link, Listing, Source,
     Step, WorkerEvent, WorkerState,
 };
-use types::{HostId, ModelKey, Stamp, StartMark, WorkerId};
+use types::{HostId, Manifest, ModelKey, Stamp, StartMark, WorkerId};
 
 use super::Owner;
 
@@ -63,6 +63,14 @@ impl Owner {
             free: ByteSize(observed.host.disk.available.min(by_limit)),
             evictable: ByteSize(evictable),
         }
+    }
+
+    /// Takes up that a model was found whole on a host, ahead of the host's next report.
+    pub(super) fn found_whole(&mut self, host: &HostId, manifest: &Manifest, now: Timestamp) {
+        let state =
+            ModelState::Ready { since: now, fetch_started_at: None, bytes_fetched: 0, fetch_millis: 0 };
+        let bytes_here = manifest.bytes().bytes();
+        self.model_reported(host, &ModelReport { key: manifest.key().clone(), state, bytes_here }, now);
     }
 
     fn model_reported(&mut self, host: &HostId, report: &ModelReport, now: Timestamp) {

@@ -81,11 +81,13 @@ impl Owner {
     }
 
     /// Takes up a model that an import found on a host: from now on it is known as one that was pulled there.
-    pub(crate) fn imported(&mut self, tenant: &TenantId, model: ImportedManifest) {
+    pub(crate) fn imported(&mut self, tenant: &TenantId, host: &HostId, model: ImportedManifest) {
         let now = self.clock.now();
         let manifest = Arc::new(model.manifest);
         let key = manifest.key().clone();
         self.keep_manifest(tenant, &manifest, now);
+        self.found_whole(host, &manifest, now);
+        self.models_changed();
         if self.pulls.contains_key(&(tenant.clone(), key.clone())) {
             return;
         }

@@ -116,6 +116,9 @@ async fn pins_reach_hosts_and_last() {
     agent.until("the pin again", |agent| agent.desired.pins.contains(&key).then_some(())).await;
     let (handle, admin) = (world.handle(), world.admin());
     assert!(pull(&world, "").await.pinned, "another pull does not take a pin off");
+    let refused = handle.remove_model(&admin, MODEL).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ModelPinned);
+    assert!(handle.models(&admin).await.unwrap().models[0].pinned, "a refusal changes nothing");
     assert!(!handle.retain_model(&admin, MODEL, Retention::Evictable).await.unwrap().pinned);
     agent.until("no pin", |agent| agent.desired.pins.is_empty().then_some(())).await;
     let unknown = handle.retain_model(&admin, "org/other", Retention::Pinned).await.unwrap_err();
@@ -249,6 +252,8 @@ async fn an_imported_model_is_known_as_a_pulled_one() {
     };
     let (view, _) = tokio::join!(handle.import_models(&admin, body(r#","link":true"#), &shown), answering);
     view.unwrap();
+    let list = handle.models(&admin).await.unwrap().models;
+    assert_eq!(list[0].status, ModelStatus::Ready, "before the host's next report: {list:?}");
     let key = super::harness::some_manifest().key().clone();
     let state =
         ModelState::Ready { since: world.now(), fetch_started_at: None, bytes_fetched: 0, fetch_millis: 0 };

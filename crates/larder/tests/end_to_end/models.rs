@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -226,6 +226,39 @@ async fn a_damaged_file_is_found_and_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_tells_that_it_is_pinned_and_that_it_was_removed() {
+    let Some(prepared) = Prepared::find() else { return };
+    let models = tempfile::tempdir().unwrap();
+    write_model(models.path(), "Acme/Kept", 50_000, 1);
+    let system = start(prepared, models.path(), &[], &[]).await;
+    system.larder(&["model", "pull", "Acme/Kept"]);
+    assert_eq!(listed(&system, "Acme/Kept")["pinned"], false);
+    assert_eq!(presence(&system, "Acme/Kept")["pinnedSince"], Value::Null);
+    system.larder(&["model", "pin", "Acme/Kept"]);
+    assert_eq!(listed(&system, "Acme/Kept")["pinned"], true);
+    testkit::wait_for("the host's pin", DEADLINE, async || {
+        presence(&system, "Acme/Kept")["pinnedSince"].is_string().then_some(())
+    })
+    .await;
+    let table = String::from_utf8(system.try_larder(&["model", "list"]).stdout).unwrap();
+    assert!(table.contains("pinned"), "{table}");
+
+    let refused = system.try_larder(&["model", "rm", "Acme/Kept", "--output", "json"]);
+    let refused: Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!(refused["code"], "model-pinned", "{refused}");
+    system.larder(&["model", "unpin", "Acme/Kept"]);
+    assert_eq!(listed(&system, "Acme/Kept")["pinned"], false);
+    let removed = system.larder(&["model", "rm", "Acme/Kept"]);
+    assert!(removed["freedBytes"].as_u64() >= Some(50_000), "{removed}");
+    assert_eq!(system.larder(&["model", "list"])["models"], json!([]));
+    let gone = presence(&system, "Acme/Kept");
+    assert_eq!((&gone["presence"], &gone["cause"]["cause"]), (&json!("gone"), &json!("removed")), "{gone}");
+    assert_eq!(blob_bytes(&system), 0);
+    let words = String::from_utf8(system.try_larder(&["model", "why", "Acme/Kept"]).stdout).unwrap();
+    assert!(words.contains("removed, "), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_least_valuable_model_makes_room_and_a_pinned_one_stays() {
     const BYTES: u64 = 4_000_000;
     let Some(prepared) = Prepared::find() else { return };
@@ -250,4 +283,44 @@ async fn the_least_valuable_model_makes_room_and_a_pinned_one_stays() {
     assert!(blob_bytes(&system) < 10_000_000);
     let words = String::from_utf8(system.try_larder(&["model", "why", "Acme/Second"]).stdout).unwrap();
     assert!(words.contains("evicted for ") && words.contains("why this one: "), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hugging_face_cache_is_taken_over_without_a_byte_from_the_hub() {
+    let Some(prepared) = Prepared::find() else { return };
+    let models = tempfile::tempdir().unwrap();
+    write_model(models.path(), "Acme/Moved", 500_000, 1);
+    let mut system = start(prepared, models.path(), &[], &[]).await;
+    let home = system.folder.path().join("hf");
+    let done = Command::new(system.prepared.venv.join("bin/hf"))
+        .args(["download", "Acme/Moved"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", system.folder.path())
+        .env("HF_HOME", &home)
+        .env("HF_ENDPOINT", format!("http://{}", system.hub_address))
+        .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
+        .env("HF_HUB_DISABLE_TELEMETRY", "1")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    system.end_hub();
+
+    let imported = system.larder(&["model", "import", &home.to_string_lossy()]);
+    let snapshot = &imported["snapshots"][0];
+    assert_eq!(
+        (&snapshot["repo"], &snapshot["outcome"]),
+        (&json!("Acme/Moved"), &json!("imported")),
+        "{imported}"
+    );
+    assert_eq!((&snapshot["files"], &snapshot["flaws"]), (&json!(2), &Value::Null), "{imported}");
+    let model = listed(&system, "Acme/Moved");
+    assert_eq!(model["status"]["state"], "ready", "{}", system.larder(&["model", "list"]));
+    assert_eq!(model["commit"], snapshot["commit"], "{model}");
+    let here = presence(&system, "Acme/Moved");
+    assert_eq!((&here["presence"], &here["arrival"]["way"]), (&json!("here"), &json!("imported")), "{here}");
+    let verified = system.larder(&["model", "verify", "Acme/Moved"]);
+    assert_eq!((&verified["files"], &verified["damaged"]), (&json!(2), &json!([])), "{verified}");
+    let again = system.larder(&["model", "import", &home.to_string_lossy()]);
+    assert_eq!(again["snapshots"][0]["outcome"], "already_here", "{again}");
 }

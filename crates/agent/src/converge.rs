@@ -96,7 +96,7 @@ pub(crate) fn decide(
     now: Timestamp,
     fetches_max: usize,
 ) -> Vec<Action> {
-    let mut actions = fetches(&desired.models, present, now, fetches_max);
+    let mut actions = fetches(desired, present, now, fetches_max);
     let mut asked = BTreeSet::new();
     for worker in &desired.workers {
         for action in worker_actions(worker, present) {
@@ -116,13 +116,15 @@ pub(crate) fn decide(
     actions
 }
 
-fn fetches(models: &[DesiredModel], present: Present<'_>, now: Timestamp, fetches_max: usize) -> Vec<Action> {
-    let wanted: BTreeSet<&ModelKey> = models.iter().map(|model| model.manifest.key()).collect();
-    let fetching = |standing: &ModelStanding| *standing == ModelStanding::Fetching;
-    let surplus = present.models.iter().filter(|(key, standing)| fetching(standing) && !wanted.contains(key));
-    let mut actions: Vec<Action> = surplus.map(|(key, _)| Action::GiveUp(key.clone())).collect();
-    let running = present.models.values().filter(|standing| fetching(standing)).count() - actions.len();
-    let due = models.iter().filter(|model| {
+/// What a start waits for goes first, and does not wait for what was only asked for: each kind has its own limit.
+fn fetches(desired: &Desired, present: Present<'_>, now: Timestamp, fetches_max: usize) -> Vec<Action> {
+    let wanted: BTreeSet<&ModelKey> = desired.models.iter().map(|model| model.manifest.key()).collect();
+    let views = desired.workers.iter().flat_map(|worker| &worker.views);
+    let awaited: BTreeSet<&ModelKey> = views.map(|view| &view.key).collect();
+    let running = present.models.iter().filter(|(_, standing)| **standing == ModelStanding::Fetching);
+    let (kept, surplus): (Vec<_>, Vec<_>) = running.map(|(key, _)| key).partition(|key| wanted.contains(key));
+    let mut actions: Vec<Action> = surplus.into_iter().cloned().map(Action::GiveUp).collect();
+    let due = desired.models.iter().filter(|model| {
         let may_begin = match present.models.get(model.manifest.key()) {
             None => true,
             Some(ModelStanding::Failed { retry_at }) => *retry_at <= now,
@@ -130,10 +132,12 @@ fn fetches(models: &[DesiredModel], present: Present<'_>, now: Timestamp, fetche
         };
         may_begin && model.token.as_ref().is_none_or(|token| present.secrets.contains(token))
     });
-    actions.extend(
-        due.take(fetches_max.saturating_sub(running))
-            .map(|model| Action::Fetch(model.manifest.key().clone())),
-    );
+    let (first, second): (Vec<_>, Vec<_>) =
+        due.map(|model| model.manifest.key()).partition(|key| awaited.contains(key));
+    let running_awaited = kept.iter().filter(|key| awaited.contains(*key)).count();
+    let first: Vec<_> = first.into_iter().take(fetches_max.saturating_sub(running_awaited)).collect();
+    let room = fetches_max.saturating_sub(kept.len() + first.len());
+    actions.extend(first.into_iter().chain(second.into_iter().take(room)).cloned().map(Action::Fetch));
     actions
 }
 

@@ -132,6 +132,33 @@ fn models_are_fetched_within_the_limit_and_given_up_when_unwanted() {
 }
 
 #[test]
+fn what_a_start_waits_for_is_fetched_before_what_was_only_asked_for() {
+    use ModelStanding::Fetching;
+    let all = || ["a", "b", "c", "d"].map(|name| model(name, None)).into();
+    let held = || vec![worker("wk_1", WorkerIntent::Hold, &["d"], None)];
+    check(
+        all(),
+        held(),
+        &Here::default(),
+        &expect![[r"
+        fetch acme/d
+        fetch acme/a
+        hold wk_1: waits for acme/d
+    "]],
+    );
+    let models: &[_] = &[("a", Fetching), ("b", Fetching)];
+    check(
+        all(),
+        held(),
+        &Here { models, ..Here::default() },
+        &expect![[r"
+        fetch acme/d
+        hold wk_1: waits for acme/d
+    "]],
+    );
+}
+
+#[test]
 fn a_start_waits_for_all_that_it_needs() {
     use WorkerIntent::{Hold, Run};
     let ready: &[_] = &[("a", ModelStanding::Ready), ("b", ModelStanding::Ready)];

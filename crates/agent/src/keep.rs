@@ -7,7 +7,7 @@
 //!            evict: strays, damaged models that nobody wants, then what the policy chooses
 //! ```
 //! What goes is `scheduler::eviction`'s decision, what is freed the store's to tell: after each eviction it is asked again.
-//! [`Keeper::run`] is the background of it: strays, watermarks, notes; [`scrub`] verifies. Both are the agent's tasks.
+//! [`Keeper::run`] is the background of it: strays, watermarks, notes; [`mod@scrub`] verifies. Both are the agent's tasks.
 
 mod experience;
 mod policy;

@@ -1,6 +1,6 @@
 //! The sources of one fetch: a list, what each has done, and the files that are read from them.
 //!
-//! A file is read from whichever source [`choice`] says, range by range; bytes go on where they stopped, also at
+//! A file is read from whichever source [`super::choice`] says, range by range; bytes go on where they stopped, also at
 //! another source. Every file is checked against its digest as a whole, so no source needs to be trusted.
 
 use std::{

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{Desired, DesiredModel, DesiredWorker, WorkerIntent};
+use api::{Desired, DesiredWorker, WorkerIntent};
 use base::Timestamp;
 use types::{Digest, Launch, ModelKey, SecretRef, WorkerId};
 

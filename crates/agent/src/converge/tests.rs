@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use api::ViewOrder;
+use api::{DesiredModel, ViewOrder};
 use expect_test::{Expect, expect};
 use types::{Commit, Manifest, ManifestFile, RepoId, SelectionKey};
 

@@ -124,9 +124,10 @@ impl World {
         self.known.rotten.insert(digest);
     }
 
-    /// Ends the rot of blobs that stand under their own names still: whoever tidied up was stopped in the middle.
+    /// Ends the rot of blobs that stand under their own names still: whoever tidied up was stopped in the middle. One
+    /// that a killed process moved aside may be back after a power loss, so none is ever forgotten.
     pub(super) fn end_rot(&mut self) {
-        for digest in std::mem::take(&mut self.known.rotten) {
+        for digest in self.known.rotten.clone() {
             let name = digest.to_string();
             let path = Path::new(ROOT).join("blobs").join(&name[..2]).join(&name);
             let bytes =

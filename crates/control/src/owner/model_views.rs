@@ -277,7 +277,8 @@ fn means(asked: &ModelRef, key: &ModelKey, known: &ModelRef, chosen: &str) -> bo
     spelt && hub && revision && variant
 }
 
-/// Returns whether a fetch that failed so would fail again: its hub refuses, its bytes are wrong, or it has no room.
+/// Returns whether a fetch that failed so would fail again: its hub refuses, its bytes are wrong, or the disk is full.
+/// A full cache is none of these: what holds its bytes may end.
 fn needs_a_person(fault: &Fault) -> bool {
     let refused = (400..500).contains(&fault.code.http_status())
         && !matches!(fault.code, ErrorCode::HubRateLimited | ErrorCode::RateLimited);

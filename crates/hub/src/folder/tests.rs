@@ -81,8 +81,8 @@ async fn objects_of_a_bucket_are_asked_for_openly_or_signed() {
 }
 
 #[test]
-fn a_signature_is_what_the_published_example_says() {
-    // "Authenticating Requests: Using Query Parameters" of the Amazon S3 reference, in path style.
+fn a_signed_address_names_its_key_its_moment_and_its_lifetime() {
+    // The keys and the moment of the Amazon S3 reference's example. The signature itself is the library's.
     let secret_key = Redacted::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned());
     let mut options = FolderOptions::new(FolderPlace::Bucket {
         endpoint: "https://s3.example.com".parse().unwrap(),
